@@ -1,0 +1,122 @@
+// Package cache defines where the gate keeps what must outlive one request:
+// attempts, sessions, and what explains them. A cache for Caddy is a module of
+// the namespace http.number_verify.caches that implements Opener; see package
+// memory. Package cachetest holds the conformance suite.
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// What a cache answers beside success. Any other error is a failure of the
+// cache: nothing is known then, and the gate refuses.
+var (
+	// ErrNotFound: there is no live record under the key.
+	ErrNotFound = errors.New("cache: not found")
+	// ErrConflict: the record has changed since it was read.
+	ErrConflict = errors.New("cache: changed meanwhile")
+	// ErrFull: there is no room for another attempt.
+	ErrFull = errors.New("cache: full")
+	// ErrClosed: the cache has been closed.
+	ErrClosed = errors.New("cache: closed")
+)
+
+// Cache stores records. Its methods are called from many goroutines at once and
+// give up when ctx ends. A record that Get returned, and its value, are shared:
+// nobody changes them; Put and Replace store the record they are given and set
+// its Version, so the caller hands over a fresh one and lets go of it.
+type Cache interface {
+	// Get returns the live record under key, or ErrNotFound.
+	Get(ctx context.Context, key Key) (*Record, error)
+
+	// Put stores rec under key, whatever stood there. A record without life
+	// left deletes.
+	Put(ctx context.Context, key Key, rec *Record) error
+
+	// Replace stores rec under key if the record there is still old (the same
+	// Version), or if none lives there where old is nil; otherwise it changes
+	// nothing and returns ErrConflict. Of any number of callers with the same
+	// old exactly one succeeds: this is how an attempt is taken. With old nil
+	// and the kind Attempt it returns ErrFull where no more may be begun.
+	Replace(ctx context.Context, key Key, old, rec *Record) error
+
+	// Delete removes the record; that there is none is no error.
+	Delete(ctx context.Context, ref Ref) error
+
+	// Close ends the cache; what is called later returns ErrClosed.
+	Close() error
+}
+
+// Opener is what a cache module is: a configuration that opens its cache when
+// Caddy starts, never while a configuration is only adapted or validated.
+type Opener interface {
+	// StoreName names the store. Modules with equal names share one open
+	// Cache, and it lives on through a reload of the configuration.
+	StoreName() string
+	// Open opens the store.
+	Open(logger *zap.Logger) (Cache, error)
+}
+
+// Kind is what a record is about.
+type Kind uint8
+
+// The kinds, and the type of Record.Value with each.
+const (
+	KindSession Kind = iota + 1 // *Session, by the session cookie
+	KindAttempt                 // *Attempt, by the state parameter of its callback
+	KindPress                   // *Press, by browser, number and return path
+	KindRefusal                 // *Refusal, by the browser cookie
+	KindGrant                   // *Grant, by the browser cookie
+	KindClaim                   // *Claim, by the value claimed
+)
+
+// Key names a record.
+type Key struct {
+	Kind Kind
+	// Realm is the scope of the cookies: a host or a cookie domain.
+	Realm string
+	// Secret is what only the owner of the record knows, at least 128 random
+	// bits. A cache never stores it: it stores Ref, and one outside this
+	// process seals the record with a key that is derived from Secret.
+	Secret string
+}
+
+// Ref is the name under which a cache stores a record.
+type Ref [sha256.Size]byte
+
+// Ref hashes the key. It does not allocate for realms of usual length.
+func (k Key) Ref() Ref {
+	buf := make([]byte, 0, 512)
+	buf = append(buf, byte(k.Kind), byte(len(k.Realm)>>8), byte(len(k.Realm)))
+	buf = append(buf, k.Realm...)
+	buf = append(buf, k.Secret...)
+	return sha256.Sum256(buf)
+}
+
+// Record is a value and how long it lives.
+type Record struct {
+	// Value is a pointer to the type that belongs to the key's Kind.
+	Value any
+	// Expires is the absolute end.
+	Expires time.Time
+	// Idle ends the record when it was not touched for so long; 0: never.
+	Idle time.Duration
+	// Touched is when it was last used, as far as Idle is concerned.
+	Touched time.Time
+	// Version changes with each write; the cache sets it.
+	Version uint64
+}
+
+// Live tells whether the record still holds at now. A clock that was set back
+// does not lengthen an idle record's life beyond Expires.
+func (r *Record) Live(now time.Time) bool {
+	if !now.Before(r.Expires) {
+		return false
+	}
+	return r.Idle == 0 || now.Sub(r.Touched) < r.Idle
+}

@@ -1,0 +1,147 @@
+// Package cachetest holds the tests that every cache.Cache has to pass.
+package cachetest
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// Opener opens an empty cache for one test. Its records expire by now. It must
+// have room for 2,500 records of each kind; Run closes it.
+type Opener func(t *testing.T, now func() time.Time) cache.Cache
+
+// Run holds the caches that open returns to what package cache promises.
+func Run(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Cache) {
+	tests := []struct {
+		name string
+		test func(*testing.T, Opener)
+	}{
+		{"values", testValues},
+		{"writes", testWrites},
+		{"replace", testReplace},
+		{"concurrency", testConcurrency},
+		{"expiry", testExpiry},
+		{"ended context", testEndedContext},
+		{"close", testClose},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { test.test(t, open) })
+	}
+}
+
+// clock is the time that a test sets. It starts at the real one, which a store
+// outside this process goes by, in whole milliseconds, which any store keeps.
+type clock struct{ ms atomic.Int64 }
+
+func newClock() *clock {
+	c := new(clock)
+	c.ms.Store(time.Now().UnixMilli())
+	return c
+}
+
+func (c *clock) now() time.Time               { return time.UnixMilli(c.ms.Load()) }
+func (c *clock) add(d time.Duration)          { c.ms.Add(d.Milliseconds()) }
+func (c *clock) in(d time.Duration) time.Time { return c.now().Add(d) }
+
+// bench is an open cache and what a test does with it.
+type bench struct {
+	cache.Cache
+	*clock
+}
+
+func setUp(t *testing.T, open Opener) bench {
+	t.Helper()
+	clock := newClock()
+	c := open(t, clock.now)
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil && !errors.Is(err, cache.ErrClosed) {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return bench{c, clock}
+}
+
+// record returns a record that lives for an hour.
+func (b bench) record(value any) *cache.Record {
+	return &cache.Record{Value: value, Expires: b.in(time.Hour)}
+}
+
+// put stores rec and returns it.
+func (b bench) put(t *testing.T, key cache.Key, rec *cache.Record) *cache.Record {
+	t.Helper()
+	if err := b.Put(t.Context(), key, rec); err != nil {
+		t.Fatalf("Put: %v", err)
+	}
+	return rec
+}
+
+func (b bench) get(t *testing.T, key cache.Key) *cache.Record {
+	t.Helper()
+	rec, err := b.Get(t.Context(), key)
+	if err != nil {
+		t.Fatalf("Get: %v", err)
+	}
+	return rec
+}
+
+// holds checks that the value under key is want.
+func (b bench) holds(t *testing.T, key cache.Key, want any) {
+	t.Helper()
+	if got := b.get(t, key).Value; !equal(got, want) {
+		t.Fatalf("value is %+v, want %+v", got, want)
+	}
+}
+
+// misses checks that nothing lives under key.
+func (b bench) misses(t *testing.T, key cache.Key) {
+	t.Helper()
+	rec, err := b.Get(t.Context(), key)
+	if !errors.Is(err, cache.ErrNotFound) || rec != nil {
+		t.Fatalf("Get = %v, %v, want nil and ErrNotFound", rec, err)
+	}
+}
+
+// replaces checks that Replace answers want.
+func (b bench) replaces(t *testing.T, key cache.Key, old, rec *cache.Record, want error) {
+	t.Helper()
+	if err := b.Replace(t.Context(), key, old, rec); !errors.Is(err, want) {
+		t.Fatalf("Replace = %v, want %v", err, want)
+	}
+}
+
+func (b bench) delete(t *testing.T, key cache.Key) {
+	t.Helper()
+	if err := b.Delete(t.Context(), key.Ref()); err != nil {
+		t.Fatalf("Delete: %v", err)
+	}
+}
+
+func testEndedContext(t *testing.T, open Opener) {
+	b := setUp(t, open)
+	old := b.put(t, attemptKey, b.record(attempt(1)))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	tests := []struct {
+		name string
+		call func() error
+	}{
+		{"Get is a failure, not a miss", func() error { _, err := b.Get(ended, attemptKey); return err }},
+		{"Get of nothing is a failure, not a miss", func() error { _, err := b.Get(ended, otherKey); return err }},
+		{"Put changes nothing", func() error { return b.Put(ended, attemptKey, b.record(attempt(2))) }},
+		{"Replace changes nothing", func() error { return b.Replace(ended, attemptKey, old, b.record(attempt(3))) }},
+		{"Delete changes nothing", func() error { return b.Delete(ended, attemptKey.Ref()) }},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if err := test.call(); !errors.Is(err, context.Canceled) {
+				t.Errorf("error is %v, want %v", err, context.Canceled)
+			}
+			b.holds(t, attemptKey, attempt(1))
+		})
+	}
+}

@@ -1,0 +1,224 @@
+package cachetest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// together calls f(0) to f(n-1), each in a goroutine, at once, and waits.
+func together(n int, f func(i int)) {
+	begin := make(chan struct{})
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() {
+			<-begin
+			f(i)
+		})
+	}
+	close(begin)
+	running.Wait()
+}
+
+func testConcurrency(t *testing.T, open Opener) {
+	t.Run("of 300 who begin the same attempt exactly one succeeds", func(t *testing.T) {
+		b := setUp(t, open)
+		testOneWins(t, b, nil)
+	})
+	t.Run("of 300 who replace the same record exactly one succeeds", func(t *testing.T) {
+		b := setUp(t, open)
+		testOneWins(t, b, b.put(t, attemptKey, b.record(attempt(1000))))
+	})
+	t.Run("2,000 single-use records are taken exactly once each", func(t *testing.T) {
+		testTakenOnce(t, setUp(t, open))
+	})
+	t.Run("no reader sees a mixture of two records", func(t *testing.T) {
+		testWhole(t, setUp(t, open))
+	})
+	t.Run("no update is lost", func(t *testing.T) {
+		testNoneLost(t, setUp(t, open))
+	})
+}
+
+func testOneWins(t *testing.T, b bench, old *cache.Record) {
+	var winner, winners atomic.Int64
+	together(300, func(i int) {
+		err := b.Replace(t.Context(), attemptKey, old, b.record(attempt(i)))
+		switch {
+		case err == nil:
+			winners.Add(1)
+			winner.Store(int64(i))
+		case !errors.Is(err, cache.ErrConflict):
+			t.Errorf("Replace: %v", err)
+		}
+	})
+	if n := winners.Load(); n != 1 {
+		t.Fatalf("%d succeeded", n)
+	}
+	b.holds(t, attemptKey, attempt(int(winner.Load())))
+}
+
+// testTakenOnce is the replay of a callback: each taker reads an attempt and
+// ends it, and only who ends it may go on.
+func testTakenOnce(t *testing.T, b bench) {
+	const records, takers = 2_000, 8
+	name := func(i int) cache.Key { return key(cache.KindAttempt, fmt.Sprint("attempt ", i)) }
+	together(takers, func(part int) {
+		for i := part; i < records; i += takers {
+			if err := b.Put(t.Context(), name(i), b.record(attempt(i))); err != nil {
+				t.Errorf("Put: %v", err)
+			}
+		}
+	})
+	taken := make([]atomic.Int64, records)
+	together(takers, func(int) {
+		for i := range records {
+			old, err := b.Get(t.Context(), name(i))
+			if err != nil {
+				t.Errorf("Get: %v", err)
+				return
+			}
+			if old.Value.(*cache.Attempt).Phase == cache.PhaseEnded {
+				continue
+			}
+			err = b.Replace(t.Context(), name(i), old, b.record(&cache.Attempt{Phase: cache.PhaseEnded}))
+			switch {
+			case err == nil:
+				taken[i].Add(1)
+			case !errors.Is(err, cache.ErrConflict):
+				t.Errorf("Replace: %v", err)
+			}
+		}
+	})
+	for i := range taken {
+		if n := taken[i].Load(); n != 1 {
+			t.Fatalf("attempt %d was taken %d times", i, n)
+		}
+	}
+}
+
+func testWhole(t *testing.T, b bench) {
+	const rounds = 100
+	b.put(t, attemptKey, b.record(attempt(0)))
+	together(8, func(i int) {
+		for n := range rounds {
+			if i%2 == 0 {
+				if err := b.Put(t.Context(), attemptKey, b.record(attempt(i*rounds+n))); err != nil {
+					t.Errorf("Put: %v", err)
+				}
+				continue
+			}
+			rec, err := b.Get(t.Context(), attemptKey)
+			if err != nil {
+				t.Errorf("Get: %v", err)
+				return
+			}
+			if a := rec.Value.(*cache.Attempt); !whole(a) {
+				t.Errorf("read %+v", a)
+				return
+			}
+		}
+	})
+}
+
+// testNoneLost counts up in one record: a lost update would be missing.
+func testNoneLost(t *testing.T, b bench) {
+	const writers, each = 8, 50
+	b.put(t, attemptKey, b.record(&cache.Attempt{}))
+	together(writers, func(int) {
+		for done := 0; done < each; {
+			old, err := b.Get(t.Context(), attemptKey)
+			if err != nil {
+				t.Errorf("Get: %v", err)
+				return
+			}
+			more := *old.Value.(*cache.Attempt)
+			more.Asked++
+			err = b.Replace(t.Context(), attemptKey, old, b.record(&more))
+			switch {
+			case err == nil:
+				done++
+			case !errors.Is(err, cache.ErrConflict):
+				t.Errorf("Replace: %v", err)
+				return
+			}
+		}
+	})
+	b.holds(t, attemptKey, &cache.Attempt{Asked: writers * each})
+}
+
+func testClose(t *testing.T, open Opener) {
+	t.Run("what is called later returns ErrClosed", func(t *testing.T) {
+		b := setUp(t, open)
+		old := b.put(t, attemptKey, b.record(attempt(1)))
+		if err := b.Close(); err != nil {
+			t.Fatalf("Close: %v", err)
+		}
+		for name, call := range calls(t, b, attemptKey, old) {
+			if err := call(); !errors.Is(err, cache.ErrClosed) {
+				t.Errorf("%s = %v, want ErrClosed", name, err)
+			}
+		}
+		if err := b.Close(); !errors.Is(err, cache.ErrClosed) {
+			t.Errorf("second Close = %v, want ErrClosed", err)
+		}
+	})
+	t.Run("a cache that is closed while in use never answers with a miss", func(t *testing.T) {
+		testCloseInUse(t, setUp(t, open))
+	})
+}
+
+// calls are the methods of a cache but Close.
+func calls(t *testing.T, b bench, key cache.Key, old *cache.Record) map[string]func() error {
+	return map[string]func() error{
+		"Get":              func() error { _, err := b.Get(t.Context(), key); return err },
+		"Put":              func() error { return b.Put(t.Context(), key, b.record(attempt(1))) },
+		"Replace":          func() error { return b.Replace(t.Context(), key, old, b.record(attempt(2))) },
+		"Replace with nil": func() error { return b.Replace(t.Context(), key, nil, b.record(attempt(3))) },
+		"Delete":           func() error { return b.Delete(t.Context(), otherKey.Ref()) },
+	}
+}
+
+func testCloseInUse(t *testing.T, b bench) {
+	old := b.put(t, attemptKey, b.record(attempt(1)))
+	var users sync.WaitGroup
+	var used, closed atomic.Int64
+	enough := make(chan struct{})
+	for name, call := range calls(t, b, attemptKey, old) {
+		for range 4 {
+			users.Go(func() {
+				for closed.Load() == 0 {
+					err := call()
+					if used.Add(1) == 500 {
+						close(enough)
+					}
+					if err == nil || errors.Is(err, cache.ErrConflict) {
+						continue
+					}
+					if !errors.Is(err, cache.ErrClosed) {
+						t.Errorf("%s = %v", name, err)
+					}
+					return
+				}
+				if err := call(); !errors.Is(err, cache.ErrClosed) {
+					t.Errorf("%s after Close = %v, want ErrClosed", name, err)
+				}
+			})
+		}
+	}
+	select {
+	case <-enough:
+	case <-time.After(30 * time.Second):
+		t.Error("the cache hangs")
+	}
+	if err := b.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	closed.Store(1)
+	users.Wait()
+}

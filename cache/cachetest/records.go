@@ -1,0 +1,236 @@
+package cachetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+func testValues(t *testing.T, open Opener) {
+	for _, sample := range samples() {
+		t.Run(sample.name, func(t *testing.T) {
+			b := setUp(t, open)
+			full, empty := key(sample.kind, "full"), key(sample.kind, "empty")
+			b.misses(t, full)
+			want := cache.Record{
+				Value: sample.full, Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.now(),
+			}
+			stored := want
+			b.put(t, full, &stored)
+			b.put(t, empty, b.record(sample.empty))
+			b.holds(t, empty, sample.empty)
+
+			got := *b.get(t, full)
+			want.Version = got.Version
+			if !equal(&got, &want) {
+				t.Fatalf("Get returns %+v, Put stored %+v", got, want)
+			}
+			b.replaces(t, full, &got, b.record(sample.empty), nil)
+			b.holds(t, full, sample.empty)
+			b.delete(t, full)
+			b.misses(t, full)
+			b.holds(t, empty, sample.empty)
+		})
+	}
+}
+
+func testWrites(t *testing.T, open Opener) {
+	t.Run("Put takes the place of whatever stood there", func(t *testing.T) {
+		b := setUp(t, open)
+		b.put(t, attemptKey, b.record(attempt(1)))
+		b.put(t, attemptKey, b.record(attempt(2)))
+		b.holds(t, attemptKey, attempt(2))
+	})
+	t.Run("Put of a record without life left deletes", func(t *testing.T) {
+		b := setUp(t, open)
+		for name, dead := range dead(b) {
+			t.Run(name, func(t *testing.T) {
+				b.put(t, attemptKey, b.record(attempt(1)))
+				b.put(t, attemptKey, dead)
+				b.misses(t, attemptKey)
+				b.put(t, attemptKey, dead)
+				b.misses(t, attemptKey)
+			})
+		}
+	})
+	t.Run("Delete of nothing is no error", func(t *testing.T) {
+		b := setUp(t, open)
+		b.delete(t, attemptKey)
+		b.put(t, attemptKey, b.record(attempt(1)))
+		b.delete(t, attemptKey)
+		b.delete(t, attemptKey)
+		b.misses(t, attemptKey)
+	})
+	t.Run("records of other kinds, realms and secrets stay apart", func(t *testing.T) {
+		b := setUp(t, open)
+		apart := []cache.Key{
+			attemptKey,
+			{Kind: cache.KindPress, Realm: attemptKey.Realm, Secret: attemptKey.Secret},
+			{Kind: attemptKey.Kind, Realm: "www.example.org", Secret: attemptKey.Secret},
+			{Kind: attemptKey.Kind, Realm: attemptKey.Realm, Secret: attemptKey.Secret + "s"},
+			{Kind: attemptKey.Kind, Realm: attemptKey.Realm + "a", Secret: attemptKey.Secret[1:]},
+		}
+		for i, key := range apart {
+			b.misses(t, key)
+			b.put(t, key, b.record(valueOf(key.Kind, i)))
+		}
+		for i, key := range apart {
+			b.holds(t, key, valueOf(key.Kind, i))
+			b.delete(t, key)
+			b.misses(t, key)
+		}
+	})
+	t.Run("a record that was read does not change with later writes", func(t *testing.T) {
+		b := setUp(t, open)
+		b.put(t, attemptKey, b.record(attempt(1)))
+		read := b.get(t, attemptKey)
+		version, expires := read.Version, read.Expires
+		later := b.record(attempt(2))
+		later.Expires = b.in(2 * time.Hour)
+		b.replaces(t, attemptKey, read, later, nil)
+		b.put(t, attemptKey, b.record(attempt(3)))
+		b.delete(t, attemptKey)
+		if !equal(read.Value, attempt(1)) || read.Version != version || !read.Expires.Equal(expires) {
+			t.Errorf("the record became %+v", read)
+		}
+	})
+}
+
+// dead returns records that have no life left.
+func dead(b bench) map[string]*cache.Record {
+	return map[string]*cache.Record{
+		"ends now":      {Value: attempt(9), Expires: b.now()},
+		"has ended":     {Value: attempt(9), Expires: b.in(-time.Hour)},
+		"has no end":    {Value: attempt(9)},
+		"idle so long":  {Value: attempt(9), Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.in(-time.Minute)},
+		"never touched": {Value: attempt(9), Expires: b.in(time.Hour), Idle: time.Minute},
+	}
+}
+
+func valueOf(kind cache.Kind, n int) any {
+	if kind == cache.KindAttempt {
+		return attempt(n)
+	}
+	return &cache.Press{Attempt: attempt(n).Return}
+}
+
+func testReplace(t *testing.T, open Opener) {
+	t.Run("nil stores where nothing lives", func(t *testing.T) {
+		b := setUp(t, open)
+		b.replaces(t, attemptKey, nil, b.record(attempt(1)), nil)
+		b.holds(t, attemptKey, attempt(1))
+		b.replaces(t, attemptKey, nil, b.record(attempt(2)), cache.ErrConflict)
+		b.holds(t, attemptKey, attempt(1))
+	})
+	t.Run("nil stores where the record has expired", func(t *testing.T) {
+		b := setUp(t, open)
+		b.put(t, attemptKey, b.record(attempt(1)))
+		b.add(time.Hour)
+		b.replaces(t, attemptKey, nil, b.record(attempt(2)), nil)
+		b.holds(t, attemptKey, attempt(2))
+	})
+	t.Run("nil stores after Delete", func(t *testing.T) {
+		b := setUp(t, open)
+		b.put(t, attemptKey, b.record(attempt(1)))
+		b.delete(t, attemptKey)
+		b.replaces(t, attemptKey, nil, b.record(attempt(2)), nil)
+		b.holds(t, attemptKey, attempt(2))
+	})
+	t.Run("the record that was read is replaced once", func(t *testing.T) {
+		b := setUp(t, open)
+		b.put(t, attemptKey, b.record(attempt(1)))
+		old := b.get(t, attemptKey)
+		b.replaces(t, attemptKey, old, b.record(attempt(2)), nil)
+		b.replaces(t, attemptKey, old, b.record(attempt(3)), cache.ErrConflict)
+		b.holds(t, attemptKey, attempt(2))
+	})
+	t.Run("the record that was stored stands for the one read", func(t *testing.T) {
+		b := setUp(t, open)
+		first, second := b.record(attempt(1)), b.record(attempt(2))
+		b.replaces(t, attemptKey, nil, first, nil)
+		b.replaces(t, attemptKey, first, second, nil)
+		b.replaces(t, attemptKey, second, b.record(attempt(3)), nil)
+		b.replaces(t, attemptKey, second, b.record(attempt(4)), cache.ErrConflict)
+		b.holds(t, attemptKey, attempt(3))
+	})
+	t.Run("a stale record conflicts after", func(t *testing.T) { testStale(t, open) })
+	t.Run("a record that was never stored conflicts", func(t *testing.T) {
+		b := setUp(t, open)
+		b.put(t, attemptKey, b.record(attempt(1)))
+		b.replaces(t, attemptKey, b.record(attempt(1)), b.record(attempt(2)), cache.ErrConflict)
+		b.holds(t, attemptKey, attempt(1))
+	})
+	t.Run("a record without life left deletes what it replaces", func(t *testing.T) {
+		b := setUp(t, open)
+		for name, dead := range dead(b) {
+			t.Run(name, func(t *testing.T) {
+				old := b.put(t, attemptKey, b.record(attempt(1)))
+				b.replaces(t, attemptKey, nil, dead, cache.ErrConflict)
+				b.holds(t, attemptKey, attempt(1))
+				b.replaces(t, attemptKey, old, dead, nil)
+				b.misses(t, attemptKey)
+				b.replaces(t, attemptKey, old, dead, cache.ErrConflict)
+				b.replaces(t, attemptKey, nil, dead, nil)
+				b.misses(t, attemptKey)
+			})
+		}
+	})
+	t.Run("the version changes with each write", func(t *testing.T) {
+		b := setUp(t, open)
+		seen := make(map[uint64]bool)
+		for i := range 20 {
+			if i%5 == 4 {
+				b.delete(t, attemptKey)
+			}
+			b.put(t, attemptKey, b.record(attempt(1)))
+			read := b.get(t, attemptKey)
+			replacing := b.record(attempt(1))
+			b.replaces(t, attemptKey, read, replacing, nil)
+			if again := b.get(t, attemptKey); again.Version != replacing.Version {
+				t.Fatalf("version is %d, Replace said %d", again.Version, replacing.Version)
+			}
+			if seen[read.Version] || seen[replacing.Version] || read.Version == replacing.Version {
+				t.Fatalf("version %d or %d was used before", read.Version, replacing.Version)
+			}
+			seen[read.Version], seen[replacing.Version] = true, true
+		}
+	})
+}
+
+// testStale holds that what was read before a change cannot be replaced after
+// it, even where the same value is back: a burned attempt stays burned.
+func testStale(t *testing.T, open Opener) {
+	tests := []struct {
+		name   string
+		change func(*testing.T, bench)
+		want   *cache.Attempt // what lives then; nil for nothing
+	}{
+		{"Put", func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(attempt(2))) }, attempt(2)},
+		{"Put of the same", func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(attempt(1))) }, attempt(1)},
+		{"Delete", func(t *testing.T, b bench) { b.delete(t, attemptKey) }, nil},
+		{"Delete and Put of the same", func(t *testing.T, b bench) {
+			b.delete(t, attemptKey)
+			b.put(t, attemptKey, b.record(attempt(1)))
+		}, attempt(1)},
+		{"Put without life left and a new beginning", func(t *testing.T, b bench) {
+			b.put(t, attemptKey, &cache.Record{Value: attempt(1), Expires: b.now()})
+			b.replaces(t, attemptKey, nil, b.record(attempt(1)), nil)
+		}, attempt(1)},
+		{"its end", func(_ *testing.T, b bench) { b.add(time.Hour) }, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := setUp(t, open)
+			b.put(t, attemptKey, b.record(attempt(1)))
+			old := b.get(t, attemptKey)
+			test.change(t, b)
+			b.replaces(t, attemptKey, old, b.record(attempt(3)), cache.ErrConflict)
+			if test.want == nil {
+				b.misses(t, attemptKey)
+				return
+			}
+			b.holds(t, attemptKey, test.want)
+		})
+	}
+}

@@ -1,0 +1,270 @@
+// Package memory is the cache that keeps everything in this process, on
+// patrickmn/go-cache. What it holds outlives a reload of Caddy's configuration,
+// not a restart.
+package memory
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	gocache "github.com/patrickmn/go-cache"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// The bounds, and how often what has expired is removed.
+const (
+	defaultSessions = 1_000_000
+	defaultAttempts = 10_000
+	maxOfKind       = 100_000
+	sweepRound      = time.Minute
+	shardCount      = 256 // one for each value of a Ref's first byte
+)
+
+// Options adjust a Cache; the zero value holds the defaults.
+type Options struct {
+	// Now is the clock that records expire by. Default: time.Now.
+	Now func() time.Time
+	// Sessions is how many sessions may be held before no attempt is begun any
+	// more. A session itself always finds room: somebody has paid for it.
+	// Default: 1,000,000.
+	Sessions int
+	// Attempts is how many attempts may be in flight: neither ended nor past
+	// their deadline. Default: 10,000.
+	Attempts int
+}
+
+// Cache is a cache.Cache in memory.
+//
+// It is bounded. A new attempt is refused with cache.ErrFull while
+// Options.Sessions or Options.Attempts is reached. Of every kind but sessions
+// at most 100,000 records are held, attempts that ended included; a new one
+// beyond that is refused with cache.ErrFull. A record that takes the place of a
+// live one is never refused. What has expired is gone at once for readers, and
+// makes room within a minute.
+type Cache struct {
+	now      func() time.Time
+	sessions int64 // from so many on no attempt is begun
+	shards   [shardCount]shard
+	held     [cache.KindClaim + 1]room // by kind; what was not yet swept counts
+	inFlight room
+	closed   atomic.Bool
+	stop     chan struct{}
+	stopped  chan struct{}
+}
+
+// shard is a part of the cache. Readers go straight to items; mu is for writers
+// and the sweeper, so that a look and the write that depends on it are one step.
+type shard struct {
+	mu      sync.Mutex
+	items   *gocache.Cache // of *entry, which does not expire by itself
+	version uint64
+}
+
+// entry is a stored record. The record in it is never changed.
+type entry struct {
+	cache.Record
+	kind     cache.Kind
+	inFlight bool // counted as such; guarded by shard.mu
+}
+
+// New returns an empty cache. It must be closed.
+func New(opts Options) *Cache {
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Sessions == 0 {
+		opts.Sessions = defaultSessions
+	}
+	if opts.Attempts == 0 {
+		opts.Attempts = defaultAttempts
+	}
+	c := &Cache{
+		now:      opts.Now,
+		sessions: int64(opts.Sessions),
+		inFlight: room{max: int64(opts.Attempts)},
+		stop:     make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	for kind := range c.held {
+		c.held[kind].max = maxOfKind
+	}
+	for i := range c.shards {
+		// Only Record.Live decides what has expired: go-cache knows neither
+		// idleness nor c.now, and an entry that it hid would still be counted.
+		c.shards[i].items = gocache.New(gocache.NoExpiration, 0)
+	}
+	go c.sweep()
+	return c
+}
+
+// Get implements cache.Cache.
+func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	ref := key.Ref()
+	e := c.shard(ref).get(ref)
+	// after the look-up: in a cache that is being closed a miss means nothing
+	if c.closed.Load() {
+		return nil, cache.ErrClosed
+	}
+	if e == nil || !e.Live(c.now()) {
+		return nil, cache.ErrNotFound
+	}
+	return &e.Record, nil
+}
+
+// Put implements cache.Cache.
+func (c *Cache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	return c.put(ctx, key, rec, func(*entry) bool { return true })
+}
+
+// Replace implements cache.Cache.
+func (c *Cache) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	return c.put(ctx, key, rec, func(there *entry) bool {
+		if there == nil || old == nil {
+			return there == nil && old == nil
+		}
+		return there.Version == old.Version
+	})
+}
+
+// put stores rec, or deletes what is there where rec has no life left, if the
+// live entry under key fits; there is nil where there is none.
+func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits func(there *entry) bool) error {
+	if key.Kind < cache.KindSession || key.Kind > cache.KindClaim {
+		return fmt.Errorf("cache: unknown kind %d", key.Kind)
+	}
+	ref := key.Ref()
+	s, err := c.lock(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	now := c.now()
+	there := s.get(ref)
+	if there != nil && !there.Live(now) {
+		c.remove(s, string(ref[:]), there)
+		there = nil
+	}
+	if !fits(there) {
+		return cache.ErrConflict
+	}
+	if !rec.Live(now) {
+		c.remove(s, string(ref[:]), there)
+		return nil
+	}
+	e := &entry{kind: key.Kind, inFlight: isInFlight(rec, now)}
+	if !c.admit(e, there) {
+		return cache.ErrFull
+	}
+	s.version++
+	rec.Version = s.version
+	e.Record = *rec
+	s.items.Set(string(ref[:]), e, gocache.NoExpiration)
+	return nil
+}
+
+// Delete implements cache.Cache.
+func (c *Cache) Delete(ctx context.Context, ref cache.Ref) error {
+	s, err := c.lock(ctx, ref)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	c.remove(s, string(ref[:]), s.get(ref))
+	return nil
+}
+
+// Close implements cache.Cache. It waits for the sweeper and forgets all
+// records.
+func (c *Cache) Close() error {
+	if c.closed.Swap(true) {
+		return cache.ErrClosed
+	}
+	close(c.stop)
+	<-c.stopped
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		s.items.Flush()
+		s.mu.Unlock()
+	}
+	return nil
+}
+
+func (c *Cache) shard(ref cache.Ref) *shard { return &c.shards[ref[0]] }
+
+// lock locks the shard of ref for writing, unless ctx or the cache has ended.
+func (c *Cache) lock(ctx context.Context, ref cache.Ref) (*shard, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s := c.shard(ref)
+	s.mu.Lock()
+	if c.closed.Load() {
+		s.mu.Unlock()
+		return nil, cache.ErrClosed
+	}
+	return s, nil
+}
+
+// get returns the entry under ref, expired or not, or nil. The conversion
+// within the call is what keeps it from allocating.
+func (s *shard) get(ref cache.Ref) *entry {
+	item, _ := s.items.Get(string(ref[:]))
+	e, _ := item.(*entry)
+	return e
+}
+
+// remove deletes e, which may be nil, and its count. s is locked.
+func (c *Cache) remove(s *shard, key string, e *entry) {
+	if e == nil {
+		return
+	}
+	s.items.Delete(key)
+	c.held[e.kind].give()
+	if e.inFlight {
+		c.inFlight.give()
+	}
+}
+
+// sweep removes what has expired, one shard after the other, until Close.
+func (c *Cache) sweep() {
+	defer close(c.stopped)
+	tick := time.NewTicker(sweepRound / shardCount)
+	defer tick.Stop()
+	for i := 0; ; i = (i + 1) % shardCount {
+		select {
+		case <-c.stop:
+			return
+		case <-tick.C:
+			c.sweepShard(&c.shards[i])
+		}
+	}
+}
+
+// sweepShard removes what has expired. Holding s.mu it keeps writers away from
+// go-cache's lock, where a waiting writer would hold up readers for the scan.
+func (c *Cache) sweepShard(s *shard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := c.now()
+	for key, item := range s.items.Items() {
+		e := item.Object.(*entry)
+		switch {
+		case !e.Live(now):
+			c.remove(s, key, e)
+		case e.inFlight && !isInFlight(&e.Record, now):
+			e.inFlight = false
+			c.inFlight.give()
+		}
+	}
+}
+
+// Interface guard
+var _ cache.Cache = (*Cache)(nil)

@@ -1,0 +1,430 @@
+package memory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+	"weak"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
+)
+
+func newCache(tb testing.TB, opts Options) *Cache {
+	tb.Helper()
+	c := New(opts)
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestConformance(t *testing.T) {
+	cachetest.Run(t, func(t *testing.T, now func() time.Time) cache.Cache { return New(Options{Now: now}) })
+}
+
+func TestGetDoesNotAllocate(t *testing.T) {
+	c := newCache(t, Options{})
+	keys := fill(t, c, 1000, time.Now().Add(time.Hour))
+	ctx, missing := t.Context(), sessionKey(-1)
+	for name, key := range map[string]cache.Key{"a hit": keys[500], "a miss": missing} {
+		n := testing.AllocsPerRun(100, func() { _, _ = c.Get(ctx, key) })
+		if n != 0 {
+			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+}
+
+func TestUnknownKindIsRefused(t *testing.T) {
+	c := newCache(t, Options{})
+	for _, kind := range []cache.Kind{0, cache.KindClaim + 1, 255} {
+		key := cache.Key{Kind: kind, Realm: "www.example.com", Secret: "secret"}
+		if err := c.Put(t.Context(), key, sessionRecord(time.Now().Add(time.Hour))); err == nil {
+			t.Errorf("kind %d was stored", kind)
+		}
+		if _, err := c.Get(t.Context(), key); !errors.Is(err, cache.ErrNotFound) {
+			t.Errorf("kind %d: Get = %v", kind, err)
+		}
+	}
+}
+
+func attemptKey(i int) cache.Key {
+	return cache.Key{Kind: cache.KindAttempt, Realm: "www.example.com", Secret: fmt.Sprint("attempt-", i)}
+}
+
+// attemptRecord is an attempt as the gate keeps it: for a while beyond its end.
+func attemptRecord(phase cache.Phase) *cache.Record {
+	deadline := time.Now().Add(3 * time.Minute)
+	return &cache.Record{
+		Value:   &cache.Attempt{Phase: phase, Number: "+33639980001", Deadline: deadline},
+		Expires: deadline.Add(10 * time.Minute),
+	}
+}
+
+// begin begins attempt i and checks the answer.
+func begin(t *testing.T, c *Cache, i int, want error) *cache.Record {
+	t.Helper()
+	rec := attemptRecord(cache.PhaseStarted)
+	if err := c.Replace(t.Context(), attemptKey(i), nil, rec); !errors.Is(err, want) {
+		t.Fatalf("begin attempt %d = %v, want %v", i, err, want)
+	}
+	return rec
+}
+
+// elapse lets d pass in a synctest bubble, and the sweeper do what is due.
+func elapse(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAttemptsInFlightAreBounded(t *testing.T) {
+	const bound = 3
+	tests := []struct {
+		name string
+		end  func(*testing.T, *Cache, *cache.Record) // of attempt 0
+		want error                                   // to another beginning
+	}{
+		{"while all are in flight", func(*testing.T, *Cache, *cache.Record) {}, cache.ErrFull},
+		{"one has ended", func(t *testing.T, c *Cache, rec *cache.Record) {
+			must(t, c.Replace(t.Context(), attemptKey(0), rec, attemptRecord(cache.PhaseEnded)))
+		}, nil},
+		{"one has returned", func(t *testing.T, c *Cache, rec *cache.Record) {
+			must(t, c.Replace(t.Context(), attemptKey(0), rec, attemptRecord(cache.PhaseReturned)))
+		}, cache.ErrFull},
+		{"one was deleted", func(t *testing.T, c *Cache, _ *cache.Record) {
+			must(t, c.Delete(t.Context(), attemptKey(0).Ref()))
+		}, nil},
+		{"their deadline has passed", func(*testing.T, *Cache, *cache.Record) {
+			elapse(3*time.Minute + sweepRound)
+		}, nil},
+		{"they have expired", func(*testing.T, *Cache, *cache.Record) {
+			elapse(13*time.Minute + sweepRound)
+		}, nil},
+		{"just before their deadline", func(*testing.T, *Cache, *cache.Record) {
+			elapse(3*time.Minute - time.Second)
+		}, cache.ErrFull},
+		{"a conflicting beginning", func(t *testing.T, c *Cache, _ *cache.Record) {
+			begin(t, c, 0, cache.ErrConflict)
+		}, cache.ErrFull},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCache(t, Options{Attempts: bound})
+				first := begin(t, c, 0, nil)
+				for i := 1; i < bound; i++ {
+					begin(t, c, i, nil)
+				}
+				begin(t, c, 3, cache.ErrFull)
+				test.end(t, c, first)
+				begin(t, c, 4, test.want)
+				checkCounts(t, c)
+			})
+		})
+	}
+}
+
+func TestAttemptThatWasBegunIsNeverRefused(t *testing.T) {
+	c := newCache(t, Options{Attempts: 1, Sessions: 1})
+	old := begin(t, c, 0, nil)
+	fill(t, c, 2, time.Now().Add(time.Hour))
+	for _, phase := range []cache.Phase{cache.PhaseReturned, cache.PhaseProven, cache.PhaseEnded, cache.PhaseStarted} {
+		rec := attemptRecord(phase)
+		must(t, c.Replace(t.Context(), attemptKey(0), old, rec))
+		old = rec
+	}
+	must(t, c.Put(t.Context(), attemptKey(0), attemptRecord(cache.PhaseEnded)))
+	checkCounts(t, c)
+}
+
+func TestFullOfSessionsBeginsNoAttemptButKeepsEverySession(t *testing.T) {
+	const bound = 10
+	c := newCache(t, Options{Sessions: bound})
+	keys := fill(t, c, bound-1, time.Now().Add(time.Hour))
+	begin(t, c, 0, nil)
+	keys = append(keys, fill(t, c, bound+5, time.Now().Add(time.Hour))...)
+	begin(t, c, 1, cache.ErrFull)
+	for _, key := range keys {
+		if _, err := c.Get(t.Context(), key); err != nil {
+			t.Fatalf("a session was lost: %v", err)
+		}
+	}
+	for _, key := range keys[:6+bound-1] {
+		must(t, c.Delete(t.Context(), key.Ref()))
+	}
+	checkCounts(t, c)
+	begin(t, c, 1, nil)
+}
+
+// A stranger can make records of any of these kinds.
+func TestFloodOfAnyKindIsBounded(t *testing.T) {
+	values := map[cache.Kind]any{
+		cache.KindAttempt: &cache.Attempt{Phase: cache.PhaseEnded},
+		cache.KindPress:   &cache.Press{},
+		cache.KindRefusal: &cache.Refusal{},
+		cache.KindGrant:   &cache.Grant{},
+		cache.KindClaim:   &cache.Claim{},
+	}
+	for kind, value := range values {
+		c := newCache(t, Options{})
+		key := func(i int) cache.Key {
+			return cache.Key{Kind: kind, Realm: "www.example.com", Secret: fmt.Sprint(i)}
+		}
+		record := func() *cache.Record { return &cache.Record{Value: value, Expires: time.Now().Add(time.Hour)} }
+		for i := range maxOfKind {
+			must(t, c.Put(t.Context(), key(i), record()))
+		}
+		if err := c.Put(t.Context(), key(maxOfKind), record()); !errors.Is(err, cache.ErrFull) {
+			t.Errorf("kind %d: Put = %v", kind, err)
+		}
+		if err := c.Replace(t.Context(), key(maxOfKind), nil, record()); !errors.Is(err, cache.ErrFull) {
+			t.Errorf("kind %d: Replace = %v", kind, err)
+		}
+		if err := c.Put(t.Context(), key(0), record()); err != nil {
+			t.Errorf("kind %d: Put in place of another = %v", kind, err)
+		}
+		must(t, c.Put(t.Context(), sessionKey(0), sessionRecord(time.Now().Add(time.Hour))))
+		must(t, c.Close())
+	}
+}
+
+func TestRoomIsNeverOverfull(t *testing.T) {
+	const bound = 2
+	r := room{max: bound}
+	var inside atomic.Int64
+	var running sync.WaitGroup
+	for range 4 {
+		running.Go(func() {
+			for range 100_000 {
+				if !r.take() {
+					continue
+				}
+				if n := inside.Add(1); n > bound {
+					t.Errorf("%d have taken a place", n)
+				}
+				inside.Add(-1)
+				r.give()
+			}
+		})
+	}
+	running.Wait()
+	if n := r.used.Load(); n != 0 {
+		t.Errorf("%d places are taken in the end", n)
+	}
+}
+
+func TestRecordWithoutLifeLeftTakesNoRoom(t *testing.T) {
+	c := newCache(t, Options{})
+	must(t, c.Put(t.Context(), sessionKey(0), sessionRecord(time.Now())))
+	must(t, c.Replace(t.Context(), attemptKey(0), nil, &cache.Record{Value: &cache.Attempt{}}))
+	for kind := range c.held {
+		if n := c.held[kind].used.Load(); n != 0 {
+			t.Errorf("kind %d: %d held", kind, n)
+		}
+	}
+	checkCounts(t, c)
+}
+
+func TestParallelBurstBeginsExactlyTheBound(t *testing.T) {
+	const bound, burst = 100, 400
+	c := newCache(t, Options{Attempts: bound})
+	for round := range 5 {
+		var begun atomic.Int64
+		var running sync.WaitGroup
+		for i := range burst {
+			running.Go(func() {
+				err := c.Replace(t.Context(), attemptKey(round*burst+i), nil, attemptRecord(cache.PhaseStarted))
+				switch {
+				case err == nil:
+					begun.Add(1)
+				case !errors.Is(err, cache.ErrFull):
+					t.Errorf("Replace: %v", err)
+				}
+			})
+		}
+		running.Wait()
+		if n := begun.Load(); n != bound {
+			t.Fatalf("%d attempts were begun", n)
+		}
+		checkCounts(t, c)
+		for i := range burst {
+			must(t, c.Delete(t.Context(), attemptKey(round*burst+i).Ref()))
+		}
+	}
+}
+
+// checkCounts compares what is counted with what is held.
+func checkCounts(t *testing.T, c *Cache) {
+	t.Helper()
+	var held [len(c.held)]int64
+	var inFlight int64
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for _, item := range s.items.Items() {
+			e := item.Object.(*entry)
+			held[e.kind]++
+			if e.inFlight {
+				inFlight++
+			}
+		}
+		s.mu.Unlock()
+	}
+	for kind := range held {
+		if n := c.held[kind].used.Load(); n != held[kind] {
+			t.Errorf("kind %d: %d counted, %d held", kind, n, held[kind])
+		}
+	}
+	if n := c.inFlight.used.Load(); n != inFlight {
+		t.Errorf("%d counted in flight, %d are", n, inFlight)
+	}
+}
+
+func TestCountsStayExact(t *testing.T) {
+	var clock atomic.Int64
+	c := newCache(t, Options{
+		Attempts: 20,
+		Now:      func() time.Time { return time.Unix(clock.Load(), 0) },
+	})
+	var running sync.WaitGroup
+	for worker := range 8 {
+		running.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(worker)))
+			for range 5_000 {
+				change(t, c, &clock, random)
+			}
+		})
+	}
+	running.Wait()
+	checkCounts(t, c)
+
+	clock.Add(1_000)
+	for i := range c.shards {
+		c.sweepShard(&c.shards[i])
+	}
+	checkCounts(t, c)
+	for kind := range c.held {
+		if n := c.held[kind].used.Load(); n != 0 {
+			t.Errorf("kind %d: %d counted after all have expired", kind, n)
+		}
+	}
+}
+
+// change does something to one of a few records.
+func change(t *testing.T, c *Cache, clock *atomic.Int64, random *rand.Rand) {
+	now := clock.Load()
+	var value any = &cache.Session{}
+	key := sessionKey(random.IntN(50))
+	if random.IntN(2) == 0 {
+		key = attemptKey(random.IntN(50))
+		value = &cache.Attempt{
+			Phase:    cache.PhaseStarted + cache.Phase(random.IntN(4)),
+			Deadline: time.Unix(now+random.Int64N(10), 0),
+		}
+	}
+	rec := &cache.Record{Value: value, Expires: time.Unix(now+random.Int64N(20)-2, 0)}
+	var err error
+	switch random.IntN(8) {
+	case 0:
+		err = c.Delete(t.Context(), key.Ref())
+	case 1:
+		clock.Add(1)
+	case 2:
+		c.sweepShard(c.shard(key.Ref()))
+	case 3, 4:
+		old, _ := c.Get(t.Context(), key)
+		err = c.Replace(t.Context(), key, old, rec)
+	default:
+		err = c.Put(t.Context(), key, rec)
+	}
+	if err != nil && !errors.Is(err, cache.ErrFull) && !errors.Is(err, cache.ErrConflict) {
+		t.Error(err)
+	}
+}
+
+func TestSweeperRemovesWhatHasExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Options{})
+		fill(t, c, 1_000, time.Now().Add(time.Hour))
+		idle := sessionRecord(time.Now().Add(24 * time.Hour))
+		idle.Idle, idle.Touched = time.Minute, time.Now()
+		must(t, c.Put(t.Context(), sessionKey(1_000), idle))
+		lives := sessionKey(1_001)
+		must(t, c.Put(t.Context(), lives, sessionRecord(time.Now().Add(24*time.Hour))))
+
+		held := func() int64 { return c.held[cache.KindSession].used.Load() }
+		elapse(time.Minute + sweepRound)
+		if n := held(); n != 1_001 {
+			t.Errorf("%d sessions are held after the idle end of one", n)
+		}
+		elapse(time.Hour)
+		if n := held(); n != 1 {
+			t.Errorf("%d sessions are held after the end of all but one", n)
+		}
+		checkCounts(t, c)
+		if _, err := c.Get(t.Context(), lives); err != nil {
+			t.Errorf("the live session: %v", err)
+		}
+	})
+}
+
+// synctest.Test fails where a goroutine is left.
+func TestCloseEndsTheSweeper(t *testing.T) {
+	for _, age := range []time.Duration{0, sweepRound / shardCount, 10 * sweepRound} {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(Options{})
+			elapse(age)
+			must(t, c.Close())
+			select {
+			case <-c.stopped:
+			default:
+				t.Error("Close did not wait for the sweeper")
+			}
+		})
+	}
+}
+
+func TestClosedCacheHoldsNothing(t *testing.T) {
+	c := New(Options{})
+	fill(t, c, 1_000, time.Now().Add(time.Hour))
+	must(t, c.Close())
+	for i := range c.shards {
+		if n := c.shards[i].items.ItemCount(); n != 0 {
+			t.Fatalf("a shard still holds %d records", n)
+		}
+	}
+}
+
+func TestClosedCacheIsCollected(t *testing.T) {
+	c := New(Options{})
+	fill(t, c, 10, time.Now().Add(time.Hour))
+	left := weak.Make(c)
+	must(t, c.Close())
+	c = nil
+	runtime.GC()
+	if left.Value() != nil {
+		t.Error("something still refers to the cache")
+	}
+}
+
+func TestEndedContextIsNoMissOnceClosed(t *testing.T) {
+	c := New(Options{})
+	must(t, c.Close())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Get(ctx, sessionKey(0)); err == nil || errors.Is(err, cache.ErrNotFound) {
+		t.Errorf("Get = %v", err)
+	}
+}

@@ -1,0 +1,73 @@
+package memory
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// room counts against a bound, exactly, from many goroutines.
+type room struct {
+	used atomic.Int64
+	max  int64
+}
+
+// take takes a place if there is one.
+func (r *room) take() bool {
+	for {
+		n := r.used.Load()
+		if n >= r.max {
+			return false
+		}
+		if r.used.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// add takes a place even past the bound.
+func (r *room) add() { r.used.Add(1) }
+
+// give gives a place back.
+func (r *room) give() { r.used.Add(-1) }
+
+// isInFlight tells whether rec is an attempt that its visitor may still finish.
+func isInFlight(rec *cache.Record, now time.Time) bool {
+	a, ok := rec.Value.(*cache.Attempt)
+	return ok && a.Phase != cache.PhaseEnded && now.Before(a.Deadline)
+}
+
+// admit counts e in place of there; there is nil where e is new, and only then
+// it may be refused. The lock of e's shard is held.
+func (c *Cache) admit(e, there *entry) bool {
+	if there == nil {
+		return c.admitNew(e)
+	}
+	if e.inFlight && !there.inFlight {
+		c.inFlight.add()
+	}
+	if !e.inFlight && there.inFlight {
+		c.inFlight.give()
+	}
+	return true
+}
+
+func (c *Cache) admitNew(e *entry) bool {
+	held := &c.held[e.kind]
+	if e.kind == cache.KindSession {
+		held.add()
+		return true
+	}
+	if e.kind == cache.KindAttempt && c.held[cache.KindSession].used.Load() >= c.sessions {
+		return false
+	}
+	if !held.take() {
+		return false
+	}
+	if e.inFlight && !c.inFlight.take() {
+		held.give()
+		return false
+	}
+	return true
+}

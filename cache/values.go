@@ -1,0 +1,96 @@
+package cache
+
+import (
+	"crypto/sha256"
+	"time"
+)
+
+// Session is a visitor's verification.
+type Session struct {
+	// PublicID names the session in logs; it opens nothing.
+	PublicID string
+	// Account is the verifier account that vouches for it.
+	Account string
+	// Number is the verified number in E.164, Region its ISO 3166-1 country.
+	Number, Region string
+	// Operator is the mobile operator, as the provider names it.
+	Operator string
+	// VerifiedAt is when the provider confirmed the number.
+	VerifiedAt time.Time
+}
+
+// Phase is how far an attempt has come. The zero value is none, and refuses.
+type Phase uint8
+
+// The phases, in their order.
+const (
+	// PhaseStarted: the visitor was sent to the operator.
+	PhaseStarted Phase = iota + 1
+	// PhaseReturned: the right browser came back, the result is being asked for.
+	PhaseReturned
+	// PhaseProven: the provider has confirmed the number, no session exists yet.
+	PhaseProven
+	// PhaseEnded: nothing can come of it any more; Attempt.Outcome says why.
+	PhaseEnded
+)
+
+// Attempt is one verification under way, or how it ended.
+type Attempt struct {
+	Phase Phase
+	// Browser is the hash of the cookie of the browser that started it.
+	Browser [sha256.Size]byte
+	// Account, Number, Region and Operator become those of the session.
+	Account, Number, Region, Operator string
+	// Return is the path and query to go to after it.
+	Return string
+	// State is the verifier's.
+	State []byte
+	// Deadline is when the attempt ends: until then a callback is accepted,
+	// and the provider can be asked.
+	Deadline time.Time
+
+	// ReturnedAt is when the callback was accepted.
+	ReturnedAt time.Time
+	// AskAt is when the result may be asked for next; an asker that is at work
+	// has moved it past the time that its call can take.
+	AskAt time.Time
+	// Asked counts the calls for the result, Failed those without a usable
+	// answer.
+	Asked, Failed int
+	// ProvenAt is when the provider confirmed the number.
+	ProvenAt time.Time
+	// Outcome is "verified" or the code of the refusal, once Phase is
+	// PhaseEnded.
+	Outcome string
+}
+
+// Press is a press of the start button: while it lives, the same press again
+// leads to the same attempt and is not billed twice.
+type Press struct {
+	// Attempt is the secret of the attempt's key.
+	Attempt string
+	// URL is where the browser is sent; empty while the provider is asked.
+	URL string
+	// Code is the refusal, where the start failed.
+	Code string
+}
+
+// Refusal explains to a browser why its last attempt failed. It blocks nothing.
+type Refusal struct {
+	Code string
+}
+
+// Grant lets the browser of a success come for its session once more, in case
+// that the answer that carried the cookie got lost.
+type Grant struct {
+	// Session is the session, and SessionRef where it is stored.
+	Session    *Session
+	SessionRef Ref
+	// Expires is the session's own end.
+	Expires time.Time
+	// Given says that the session was given once more already.
+	Given bool
+}
+
+// Claim marks a value that has served its one attempt.
+type Claim struct{}
