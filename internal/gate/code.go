@@ -1,0 +1,122 @@
+package gate
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+// Code is the stable name of a refusal: in JSON, on pages, in logs.
+type Code string
+
+// The codes.
+const (
+	VerificationRequired  Code = "verification_required"
+	NumberInvalid         Code = "number_invalid"
+	NumberUnsupported     Code = "number_unsupported"
+	NumberMismatch        Code = "number_mismatch"
+	AccessDenied          Code = "access_denied"
+	AttemptExpired        Code = "attempt_expired"
+	AttemptUnknown        Code = "attempt_unknown"
+	NumberUnknown         Code = "number_unknown"
+	BrowserMismatch       Code = "browser_mismatch"
+	CookiesRequired       Code = "cookies_required"
+	CrossOrigin           Code = "cross_origin"
+	RateLimited           Code = "rate_limited"
+	OperatorUnavailable   Code = "operator_unavailable"
+	ProviderUnavailable   Code = "provider_unavailable"
+	ProviderMisconfigured Code = "provider_misconfigured"
+	ResultTimeout         Code = "result_timeout"
+	CacheUnavailable      Code = "cache_unavailable"
+	Busy                  Code = "busy"
+)
+
+// verified is the outcome of an attempt that made a session.
+const verified = "verified"
+
+type codeInfo struct {
+	status        int
+	title, detail string // for problem+json, whose readers are programs
+}
+
+var codes = map[Code]codeInfo{
+	VerificationRequired:  {http.StatusUnauthorized, "Verification required", "This needs a verified phone number. Open verify_url in the browser."},
+	NumberInvalid:         {http.StatusUnprocessableEntity, "Invalid number", "This is not a phone number that exists."},
+	NumberUnsupported:     {http.StatusUnprocessableEntity, "Unsupported number", "This number, its country or its operator cannot be verified."},
+	NumberMismatch:        {http.StatusForbidden, "Another number", "The SIM of this device does not have this number."},
+	AccessDenied:          {http.StatusForbidden, "Access denied", "The mobile operator refused the verification."},
+	AttemptExpired:        {http.StatusGone, "Attempt expired", "The verification took too long. Start again."},
+	AttemptUnknown:        {http.StatusNotFound, "Attempt unknown", "There is no such verification. Start again."},
+	NumberUnknown:         {http.StatusForbidden, "Number unknown", "The site knows no phone number for this account."},
+	BrowserMismatch:       {http.StatusForbidden, "Another browser", "The verification was started in another browser and has been cancelled."},
+	CookiesRequired:       {http.StatusBadRequest, "Cookies required", "The browser has to keep this site's cookies."},
+	CrossOrigin:           {http.StatusForbidden, "Cross-origin request", "Verifications are started from this site's own pages."},
+	RateLimited:           {http.StatusTooManyRequests, "Too many attempts", "There were too many attempts. Try again later."},
+	OperatorUnavailable:   {http.StatusServiceUnavailable, "Operator unavailable", "The mobile operator could not recognise the SIM. Use mobile data, not Wi-Fi."},
+	ProviderUnavailable:   {http.StatusServiceUnavailable, "Verification unavailable", "Verification does not work at the moment. Try again later."},
+	ProviderMisconfigured: {http.StatusServiceUnavailable, "Verification unavailable", "Verification is not available now."},
+	ResultTimeout:         {http.StatusGatewayTimeout, "No result", "The mobile operator did not answer in time. Try again."},
+	CacheUnavailable:      {http.StatusServiceUnavailable, "Temporarily unavailable", "The verification cannot be looked up at the moment. Try again shortly."},
+	Busy:                  {http.StatusServiceUnavailable, "Busy", "Too many verifications are under way. Try again shortly."},
+}
+
+// Status is the HTTP status that goes with c; an unknown code is a 503.
+func (c Code) Status() int {
+	if info, ok := codes[c]; ok {
+		return info.status
+	}
+	return http.StatusServiceUnavailable
+}
+
+// Detail is one English sentence for programs and logs.
+func (c Code) Detail() string { return codes[c].detail }
+
+// retryAfter is the Retry-After of codes that pass by themselves, in seconds.
+func (c Code) retryAfter() string {
+	switch c {
+	case CacheUnavailable, Busy:
+		return "5"
+	case ProviderUnavailable, OperatorUnavailable:
+		return "30"
+	default:
+		return ""
+	}
+}
+
+// codeOf tells what a visitor is told of err: it has to name a refusal for
+// every error, since nothing else stops the attempt.
+func codeOf(err error) Code {
+	if errors.Is(err, cache.ErrFull) {
+		return Busy
+	}
+	if errors.Is(err, errCache) {
+		return CacheUnavailable
+	}
+	if errors.Is(err, verifier.ErrClaimed) {
+		return ProviderMisconfigured
+	}
+	var refused *verifier.Error
+	if !errors.As(err, &refused) {
+		return ProviderUnavailable
+	}
+	switch refused.Class {
+	case verifier.OperatorUnavailable:
+		return OperatorUnavailable
+	case verifier.Misconfigured:
+		return ProviderMisconfigured
+	case verifier.NumberInvalid:
+		return NumberInvalid
+	case verifier.NumberUnsupported:
+		return NumberUnsupported
+	case verifier.Mismatch:
+		return NumberMismatch
+	case verifier.Denied:
+		return AccessDenied
+	case verifier.Expired:
+		return AttemptExpired
+	default:
+		return ProviderUnavailable
+	}
+}

@@ -1,0 +1,89 @@
+package gate
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestSecretCookieTakesOnlyOneWellFormedValue(t *testing.T) {
+	id := newID()
+	other := newID()
+	for name, c := range map[string]struct {
+		lines []string
+		ok    bool
+	}{
+		"alone":                    {[]string{"n=" + id}, true},
+		"among others":             {[]string{"a=b; n=" + id + "; c=d"}, true},
+		"on a second line":         {[]string{"a=b", "n=" + id}, true},
+		"no blanks":                {[]string{"a=b;n=" + id + ";c=d"}, true},
+		"none":                     {nil, false},
+		"empty":                    {[]string{"n="}, false},
+		"no value":                 {[]string{"n"}, false},
+		"doubled, equal":           {[]string{"n=" + id + "; n=" + id}, false},
+		"doubled, other":           {[]string{"n=" + id + "; n=" + other}, false},
+		"doubled over lines":       {[]string{"n=" + id, "n=" + other}, false},
+		"doubled, one empty":       {[]string{"n=; n=" + id}, false},
+		"doubled, blank before =":  {[]string{"n =" + other + "; n=" + id}, false},
+		"doubled, no value":        {[]string{"n; n=" + id}, false},
+		"too short":                {[]string{"n=" + id[1:]}, false},
+		"too long":                 {[]string{"n=" + id + "A"}, false},
+		"quoted":                   {[]string{`n="` + id + `"`}, false},
+		"other alphabet":           {[]string{"n=" + strings.Repeat("+", idLength)}, false},
+		"longer name":              {[]string{"nn=" + id}, false},
+		"name in the value":        {[]string{"a=n=" + id}, false},
+		"other letter case":        {[]string{"N=" + id}, false},
+		"comma for semicolon":      {[]string{"a=b, n=" + id}, false},
+		"a thousand cookies, once": {[]string{strings.Repeat("a=b; ", 1000) + "n=" + id}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, ok := secretCookie(c.lines, "n")
+			if ok != c.ok || (ok && got != id) {
+				t.Errorf("got %q, %t", got, ok)
+			}
+		})
+	}
+}
+
+func TestSecretCookieDoesNotAllocate(t *testing.T) {
+	lines := []string{strings.Repeat("a=b; ", 14) + "n=" + newID()}
+	if n := testing.AllocsPerRun(100, func() { secretCookie(lines, "n") }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestGatewayCookiesNeverReachTheSite(t *testing.T) {
+	for name, c := range map[string]struct{ lines, want []string }{
+		"none of ours":      {[]string{"a=b; c=d"}, []string{"a=b; c=d"}},
+		"only ours":         {[]string{"number-verify=x"}, nil},
+		"all variants":      {[]string{"a=b; __Host-number-verify=1; __Secure-number-verify=2; number-verify-browser=3; __Host-number-verify-browser=4; c=d"}, []string{"a=b; c=d"}},
+		"first":             {[]string{"number-verify=x; a=b"}, []string{"a=b"}},
+		"several lines":     {[]string{"a=b", "number-verify=x", "c=d"}, []string{"a=b", "c=d"}},
+		"blank before =":    {[]string{"number-verify =x; a=b"}, []string{"a=b"}},
+		"alike":             {[]string{"number-verify2=x; my-number-verify=y"}, []string{"number-verify2=x; my-number-verify=y"}},
+		"malformed is kept": {[]string{";;a;=b; number-verify=x"}, []string{"a;=b"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := withoutCookies(c.lines, "number-verify"); !slices.Equal(got, c.want) {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func FuzzCookies(f *testing.F) {
+	f.Add("a=b; number-verify=x; c=d")
+	f.Add("number-verify=" + strings.Repeat("A", idLength))
+	f.Add(";;=;number-verify;; ")
+	f.Fuzz(func(t *testing.T, line string) {
+		value, ok := secretCookie([]string{line}, "number-verify")
+		if ok && !isID(value) {
+			t.Errorf("took %q", value)
+		}
+		for _, kept := range withoutCookies([]string{line}, "number-verify") {
+			if _, count := findCookie([]string{kept}, "number-verify"); count != 0 {
+				t.Errorf("%q keeps ours: %q", line, kept)
+			}
+		}
+	})
+}

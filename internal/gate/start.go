@@ -1,0 +1,223 @@
+package gate
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+const (
+	// pressTTL is how long the same press of the button leads to the same
+	// attempt.
+	pressTTL = 15 * time.Second
+	// failedPressTTL is the same for one that failed: long enough for those
+	// that wait for it, too short for a person who tries again.
+	failedPressTTL = time.Second
+	// startTime bounds the calls of a start, whatever the verifier's own limit.
+	startTime = 25 * time.Second
+	// pressPoll is how often a second press looks for the first one's answer.
+	pressPoll = 50 * time.Millisecond
+)
+
+// starter is what one press of the button stands for.
+type starter struct {
+	origin  *origin
+	browser string // the browser cookie
+	number  number
+	back    string // return path
+}
+
+func (s starter) pressKey() cache.Key {
+	return cache.Key{Kind: cache.KindPress, Realm: s.origin.realm, Secret: s.browser + " " + s.number.E164 + " " + s.back}
+}
+
+// start begins an attempt and returns the operator's URL, or that of the same
+// press a moment ago: an impatient tap is not billed twice. The work goes on
+// when the visitor's request ends, since the second tap ends the first request.
+func (g *Gate) start(r *http.Request, s starter) (string, Code) {
+	ctx, cancel := context.WithTimeout(r.Context(), startTime+pressTTL)
+	defer cancel()
+	for {
+		press, rec, err := get[cache.Press](ctx, g, s.pressKey())
+		switch {
+		case errors.Is(err, cache.ErrNotFound):
+			rec = nil
+		case err != nil:
+			return "", g.failed("start", err)
+		case press.Code != "":
+			return "", Code(press.Code)
+		case press.URL == "":
+			if !pause(ctx, pressPoll) {
+				return "", Busy
+			}
+			continue
+		case g.isWaiting(ctx, s.origin, press.Attempt):
+			return press.URL, ""
+		}
+		claim := &cache.Record{Value: &cache.Press{}, Expires: time.Now().Add(startTime + pressTTL)}
+		err = g.replace(ctx, s.pressKey(), rec, claim)
+		if errors.Is(err, cache.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return "", g.failed("start", err)
+		}
+		return g.firstPress(context.WithoutCancel(ctx), s)
+	}
+}
+
+// isWaiting tells whether the attempt's visitor has not come back yet.
+func (g *Gate) isWaiting(ctx context.Context, o *origin, id string) bool {
+	a, _, err := get[cache.Attempt](ctx, g, g.attemptKey(o, id))
+	return err == nil && a.Phase == cache.PhaseStarted && time.Now().Before(a.Deadline)
+}
+
+// firstPress starts the attempt and leaves its answer for later presses.
+func (g *Gate) firstPress(ctx context.Context, s starter) (string, Code) {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	began := time.Now()
+	nonce := newID()
+	id := attemptID(nonce)
+	url, code := g.begin(ctx, s, nonce, id)
+	press, life := &cache.Press{Attempt: id, URL: url}, pressTTL-time.Since(began)
+	if code != "" {
+		press, life = &cache.Press{Code: string(code)}, failedPressTTL
+	}
+	if err := g.put(ctx, s.pressKey(), &cache.Record{Value: press, Expires: time.Now().Add(life)}); err != nil {
+		g.log.Warn("press not remembered", zap.Error(err))
+	}
+	return url, code
+}
+
+// begin makes the attempt's record, so that nothing is billed that could not be
+// finished, calls the provider, and completes the record.
+func (g *Gate) begin(ctx context.Context, s starter, nonce, id string) (string, Code) {
+	key := g.attemptKey(s.origin, id)
+	attempt := &cache.Attempt{
+		Phase: cache.PhaseStarted, Browser: hashID(s.browser),
+		Account: g.cfg.Verifier.Account(), Number: s.number.E164, Region: s.number.Region,
+		Return: s.back, Deadline: time.Now().Add(g.cfg.AttemptTTL),
+	}
+	reserved := g.attemptRecord(attempt)
+	if err := g.replace(ctx, key, nil, reserved); err != nil {
+		return "", g.failed("start", err)
+	}
+	started, err := g.cfg.Verifier.Start(ctx, verifier.StartRequest{
+		Number:      s.number.E164,
+		CallbackURL: s.origin.url + g.cfg.Path + "/callback",
+		State:       nonce,
+		Claim:       g.claim,
+	})
+	if err == nil && (started == nil || started.URL == "") {
+		err = &verifier.Error{Call: "start", Err: errors.New("no address to send the visitor to")}
+	}
+	if err != nil {
+		return "", g.startFailed(ctx, s, key, err)
+	}
+	full := *attempt
+	full.Operator, full.State = operatorName(started.Operator), started.State
+	if started.Expires.Before(full.Deadline) {
+		full.Deadline = started.Expires
+	}
+	if err := g.replace(ctx, key, reserved, g.attemptRecord(&full)); err != nil {
+		return "", g.failed("start", err)
+	}
+	if err := g.remove(ctx, g.refusalKey(s.origin, s.browser).Ref()); err != nil {
+		g.log.Warn("earlier refusal not forgotten", zap.Error(err))
+	}
+	g.log.Info("attempt started", zap.String("attempt", publicID(id)),
+		zap.String("number", Mask(full.Number)), zap.String("operator", full.Operator))
+	return started.URL, ""
+}
+
+// startFailed ends an attempt that the provider did not begin.
+func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, err error) Code {
+	code := g.failed("start", err)
+	if err := errors.Join(
+		g.remove(ctx, key.Ref()),
+		g.putRefusal(ctx, s.origin, s.browser, code),
+	); err != nil {
+		g.log.Warn("failed start not recorded", zap.Error(err))
+	}
+	return code
+}
+
+// claim lets each value serve one attempt, in all realms and on all nodes.
+func (g *Gate) claim(ctx context.Context, value string, until time.Time) error {
+	key := cache.Key{Kind: cache.KindClaim, Realm: g.cfg.Verifier.Account(), Secret: value}
+	err := g.replace(ctx, key, nil, &cache.Record{Value: &cache.Claim{}, Expires: until})
+	if errors.Is(err, cache.ErrConflict) {
+		return verifier.ErrClaimed
+	}
+	return err
+}
+
+// failed logs an error that the site's operator may have to act on and returns
+// the visitor's code for it.
+func (g *Gate) failed(step string, err error) Code {
+	code := codeOf(err)
+	fields := []zap.Field{zap.String("step", step), zap.String("code", string(code)), zap.Error(err)}
+	var refused *verifier.Error
+	if errors.As(err, &refused) {
+		fields = append(fields, zap.String("error_id", refused.ID), zap.String("operator", operatorName(refused.Operator)))
+		if refused.Hint != "" {
+			fields = append(fields, zap.String("hint", refused.Hint))
+		}
+	}
+	g.log.Log(severity(code, refused, err), "verification failed", fields...)
+	return code
+}
+
+// severity is an error where somebody has to mend something, a warning where
+// more of the same would be a reason to look.
+func severity(code Code, refused *verifier.Error, err error) zapcore.Level {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return zapcore.DebugLevel // the visitor went away
+	case code == ProviderMisconfigured, code == ProviderUnavailable, code == CacheUnavailable:
+		return zapcore.ErrorLevel
+	case code == OperatorUnavailable, code == Busy, refused != nil && refused.Hint != "":
+		return zapcore.WarnLevel
+	default:
+		return zapcore.InfoLevel
+	}
+}
+
+// attemptID derives the attempt's id from its nonce: the key of its record, and
+// the id of its wait page. Neither nonce nor hash of it can be told from the id.
+func attemptID(nonce string) string {
+	sum := sha256.Sum256([]byte("attempt\x00" + nonce))
+	return base64.RawURLEncoding.EncodeToString(sum[:16])
+}
+
+func (g *Gate) attemptKey(o *origin, id string) cache.Key {
+	return cache.Key{Kind: cache.KindAttempt, Realm: o.realm, Secret: id}
+}
+
+// attemptRecord keeps an attempt for a while beyond its end, so that a late
+// callback is told what happened.
+func (g *Gate) attemptRecord(a *cache.Attempt) *cache.Record {
+	return &cache.Record{Value: a, Expires: a.Deadline.Add(rememberEnded)}
+}
+
+// pause waits; it returns false where ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,307 @@
+// Package numberverify is a Caddy module that puts phone-number verification in
+// front of any site: http.handlers.number_verify and the Caddyfile directive
+// number_verify.
+//
+// The handler is in module.go, what can be configured and what is wrong with it
+// in options.go, the directive in caddyfile.go, and what outlives one handler in
+// app.go. What happens to a request is in internal/gate.
+package numberverify
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/verifier"
+
+	// the built-in guest modules
+	_ "github.com/numberverify/caddy-number-verify/cache/memory"
+	_ "github.com/numberverify/caddy-number-verify/verifier/dqe"
+)
+
+func init() {
+	caddy.RegisterModule(&Handler{})
+}
+
+// Handler puts phone-number verification in front of a site. A visitor of a
+// protected route types a mobile number, or the site already knows it; the
+// browser goes to the mobile operator, which recognises the SIM over mobile
+// data, and comes back; the gate fetches the outcome from the provider, keeps
+// it for the visitor's session, and forwards only verified requests.
+//
+// A verified request carries the headers `X-Verified-Number` (E.164),
+// `X-Verified-At` (RFC 3339, UTC) and `X-Verified-Operator`. These placeholders
+// are set:
+//
+// Placeholder | Description
+// ------------|------------
+// `{http.number_verify.number}` | The verified number, E.164
+// `{http.number_verify.masked}` | The same for people and logs, e.g. +33 6 •• •• •• 01
+// `{http.number_verify.operator}` | The mobile operator
+// `{http.number_verify.verified_at}` | When the number was verified, RFC 3339
+// `{http.number_verify.session}` | A short public id of the session
+// `{http.number_verify.code}` | With `pass_errors`: the code of the refusal
+type Handler struct {
+	// Which part of the work this handler does: `strip` removes what only the
+	// gate may say from every request, `endpoints` serves the gate's own
+	// pages, `gate` lets only verified requests pass. Without it one handler
+	// does all three. The Caddyfile directive splits it, so that the matcher
+	// concerns the gate alone.
+	Part string `json:"part,omitempty"`
+
+	Options
+
+	// How old a verification may be on this route; an older one has to be
+	// repeated (step-up). Default: any age within `session_ttl`.
+	MaxAge caddy.Duration `json:"max_age,omitempty"`
+
+	// Lets unverified requests pass, without the headers.
+	Optional bool `json:"optional,omitempty"`
+
+	// Returns the gate's refusals as errors to the site's error routes
+	// (`handle_errors`), with `{http.number_verify.code}` set. Redirects to
+	// the form and the gate's own endpoints are not concerned.
+	PassErrors bool `json:"pass_errors,omitempty"`
+
+	// The number that the site already knows of the visitor, usually a
+	// placeholder such as `{http.auth.user.phone}`, evaluated for each
+	// request. An earlier handler must set it, also for the gate's `path`.
+	// Default: the visitor types the number.
+	Number string `json:"number,omitempty"`
+
+	gate    *gate.Gate
+	route   gate.Route
+	headers *headerNames
+}
+
+// headerNames are the headers for the upstream, in canonical form.
+type headerNames struct {
+	prefix               string
+	number, at, operator string
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.number_verify",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets up the handler. It opens no state and calls nobody.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	options, err := h.resolve()
+	if err != nil {
+		return err
+	}
+	appModule, err := ctx.App(appName)
+	if err != nil {
+		return err
+	}
+	app := appModule.(*App)
+	key, err := h.gateKey()
+	if err != nil {
+		return err
+	}
+	h.gate, err = app.gate(key, func() (*gate.Gate, error) { return h.newGate(ctx, app, options) })
+	if err != nil {
+		return err
+	}
+	h.route = gate.Route{
+		MaxAge:      time.Duration(h.MaxAge),
+		SessionTTL:  time.Duration(options.SessionTTL),
+		SessionIdle: time.Duration(options.SessionIdle),
+	}
+	h.gate.AddRoute(h.route)
+	h.headers = newHeaderNames(options.Headers)
+	return nil
+}
+
+// gateKey is equal for handlers that share their endpoints.
+func (h *Handler) gateKey() (string, error) {
+	shared := *h
+	shared.forgetRoute()
+	key, err := json.Marshal(shared)
+	return string(key), err
+}
+
+// forgetRoute drops what handlers that share their endpoints may differ in.
+func (h *Handler) forgetRoute() {
+	h.Part, h.MaxAge, h.Optional, h.PassErrors = "", 0, false, false
+	h.Headers, h.SessionTTL, h.SessionIdle = "", 0, 0
+}
+
+// newGate loads the guest modules and makes the gate that handlers share.
+func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.Gate, error) {
+	guest, err := ctx.LoadModule(h, "VerifierRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading verifier: %w", err)
+	}
+	v, ok := guest.(verifier.Verifier)
+	if !ok {
+		return nil, fmt.Errorf("verifier %T is not a verifier.Verifier", guest)
+	}
+	opener, err := h.loadCache(ctx)
+	if err != nil {
+		return nil, err
+	}
+	visible, err := pages.New(pages.Options{
+		Dir: options.Pages, Brand: options.Brand, Logo: options.Logo,
+		SupportURL: options.SupportURL, PrivacyURL: options.PrivacyURL, FallbackURL: options.FallbackURL,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return gate.New(gate.Config{
+		Verifier: v, Cache: app.use(opener), Pages: visible, Log: ctx.Logger(h),
+		Origins: options.PublicURL, Path: options.Path,
+		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
+		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),
+		ResultWait: time.Duration(options.ResultWait),
+		CookieName: options.CookieName, CookieDomain: options.CookieDomain,
+	})
+}
+
+func (h *Handler) loadCache(ctx caddy.Context) (cache.Opener, error) {
+	if h.CacheRaw == nil {
+		h.CacheRaw = json.RawMessage(`{"store":"memory"}`)
+	}
+	guest, err := ctx.LoadModule(h, "CacheRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading cache: %w", err)
+	}
+	opener, ok := guest.(cache.Opener)
+	if !ok {
+		return nil, fmt.Errorf("cache %T is not a cache.Opener", guest)
+	}
+	return opener, nil
+}
+
+// knownNumber evaluates Number for a request; nil where it is not set. What the
+// placeholders yield is not evaluated again.
+func (h *Handler) knownNumber() func(*http.Request) string {
+	if h.Number == "" {
+		return nil
+	}
+	template := h.Number
+	return func(r *http.Request) string {
+		repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+		if !ok {
+			return ""
+		}
+		return strings.TrimSpace(repl.ReplaceAll(template, ""))
+	}
+}
+
+func newHeaderNames(prefix string) *headerNames {
+	if prefix == headersOff {
+		return &headerNames{}
+	}
+	return &headerNames{
+		prefix:   prefix,
+		number:   textproto.CanonicalMIMEHeaderKey(prefix + "Number"),
+		at:       textproto.CanonicalMIMEHeaderKey(prefix + "At"),
+		operator: textproto.CanonicalMIMEHeaderKey(prefix + "Operator"),
+	}
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	method, u := r.Method, r.URL
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		method, u = original.Method, original.URL
+	}
+	r, visit := gate.Enter(r, method, u)
+	h.gate.Strip(r, visit, h.headers.prefix)
+	if h.Part == partStrip {
+		return next.ServeHTTP(w, r)
+	}
+	if h.Part != partGate && h.gate.IsEndpoint(visit) {
+		if h.gate.IsCallback(visit) {
+			// its address holds credentials; the gate logs a line of its own
+			caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
+		}
+		h.gate.ServeEndpoint(w, r, visit)
+		return nil
+	}
+	if h.Part == partEndpoints {
+		return next.ServeHTTP(w, r)
+	}
+	return h.guard(w, r, visit, next)
+}
+
+// guard lets a request of a protected route pass if it is verified.
+func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visit, next caddyhttp.Handler) error {
+	verdict := h.gate.Check(r, visit, h.route)
+	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	switch {
+	case verdict.Session != nil:
+		w.Header().Add("Vary", "Cookie")
+		h.vouch(r, visit, repl, verdict.Session)
+		return next.ServeHTTP(w, r)
+	case h.Optional:
+		w.Header().Add("Vary", "Cookie")
+		return next.ServeHTTP(w, r)
+	case h.PassErrors && verdict.Location == "":
+		verdict.Headers(w.Header())
+		if repl != nil {
+			repl.Set("http.number_verify.code", string(verdict.Code))
+		}
+		return caddyhttp.Error(verdict.Status, errors.New(verdict.Detail()))
+	default:
+		h.gate.Refuse(w, r, visit, verdict)
+		return nil
+	}
+}
+
+// vouch tells the upstream and later handlers who is verified.
+func (h *Handler) vouch(r *http.Request, visit *gate.Visit, repl *caddy.Replacer, session *cache.Session) {
+	if repl != nil {
+		repl.Map(func(key string) (any, bool) { return placeholder(session, key) })
+	}
+	if h.headers.prefix == "" {
+		return
+	}
+	// fresh slices: a later handler may change values in place
+	values := [3]string{session.Number, session.VerifiedAt.UTC().Format(time.RFC3339), session.Operator}
+	visit.SetHeader(r.Header, h.headers.number, values[0:1:1])
+	visit.SetHeader(r.Header, h.headers.at, values[1:2:2])
+	visit.SetHeader(r.Header, h.headers.operator, values[2:3:3])
+}
+
+func placeholder(session *cache.Session, key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, "http.number_verify.")
+	if !ok {
+		return nil, false
+	}
+	switch name {
+	case "number":
+		return session.Number, true
+	case "masked":
+		return gate.Mask(session.Number), true
+	case "operator":
+		return session.Operator, true
+	case "verified_at":
+		return session.VerifiedAt.UTC().Format(time.RFC3339), true
+	case "session":
+		return session.PublicID, true
+	default:
+		return nil, false
+	}
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,333 @@
+package numberverify
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/numberverify/caddy-number-verify/internal/gate"
+)
+
+// The parts of the work, as Handler.Part names them.
+const (
+	partStrip     = "strip"
+	partEndpoints = "endpoints"
+	partGate      = "gate"
+)
+
+// headersOff is the word for neither setting nor removing headers.
+const headersOff = "off"
+
+// Options are what the global option number_verify can set for all directives.
+// Strings may hold placeholders such as {env.X}, which are resolved when the
+// configuration loads.
+type Options struct {
+	// The provider that verifies numbers. Required.
+	VerifierRaw json.RawMessage `json:"verifier,omitempty" caddy:"namespace=http.number_verify.verifiers inline_key=provider"`
+
+	// Where attempts and sessions are kept. Default: memory.
+	CacheRaw json.RawMessage `json:"cache,omitempty" caddy:"namespace=http.number_verify.caches inline_key=store"`
+
+	// The addresses of the site as visitors see it, scheme://host[:port], the
+	// main one first. The one that a visitor uses decides where the operator
+	// sends him back to; a visitor on any other host is sent to the first. The
+	// scheme decides on the cookies' prefixes and their Secure attribute.
+	// Required unless the site's host is loopback.
+	PublicURL []string `json:"public_url,omitempty"`
+
+	// Where the gate's own pages are. Default: `/.number-verify`.
+	Path string `json:"path,omitempty"`
+
+	// The country (ISO 3166-1, two letters) as one of whose a national number
+	// is read. Default: `FR`.
+	Region string `json:"region,omitempty"`
+
+	// The countries (ISO 3166-1) whose mobile numbers are accepted. Default:
+	// France with its overseas territories that share its operators: `FR`,
+	// `GP`, `GF`, `MQ`, `RE`, `YT`, `BL`, `MF`, `PM`.
+	Countries []string `json:"countries,omitempty"`
+
+	// The prefix of the headers that verified requests carry upstream, and
+	// under which nothing from clients gets through; or `off` to neither set
+	// nor remove any. Default: `X-Verified-`.
+	Headers string `json:"headers,omitempty"`
+
+	// How long a verification holds. Default: 24h.
+	SessionTTL caddy.Duration `json:"session_ttl,omitempty"`
+
+	// How long a verification holds without a request. Default: no limit.
+	SessionIdle caddy.Duration `json:"session_idle,omitempty"`
+
+	// How long a visitor has to come back from the operator; never longer
+	// than the provider's token lives. Default: 3m.
+	AttemptTTL caddy.Duration `json:"attempt_ttl,omitempty"`
+
+	// How long a refusal is remembered, to explain it. Default: 1m.
+	RefusedTTL caddy.Duration `json:"refused_ttl,omitempty"`
+
+	// How long after the visitor's return a result that is still pending is
+	// asked for. Default: 30s.
+	ResultWait caddy.Duration `json:"result_wait,omitempty"`
+
+	// The base name of the gate's cookies. Default: `number-verify`.
+	CookieName string `json:"cookie_name,omitempty"`
+
+	// The domain for which a session holds, to share it among hosts. Default:
+	// the visitor's host only.
+	CookieDomain string `json:"cookie_domain,omitempty"`
+
+	// A directory with templates of your own: form.html, wait.html,
+	// problem.html and base.html each replace the built-in one. They are read
+	// and checked when the configuration loads.
+	Pages string `json:"pages,omitempty"`
+
+	// The name of the site as the pages show it.
+	Brand string `json:"brand,omitempty"`
+
+	// The logo on the pages: a local image file, which is inlined, or an https
+	// URL.
+	Logo string `json:"logo,omitempty"`
+
+	// Where visitors find help.
+	SupportURL string `json:"support_url,omitempty"`
+
+	// Where visitors read what happens to their data.
+	PrivacyURL string `json:"privacy_url,omitempty"`
+
+	// What is offered where this number, operator or device cannot be
+	// verified.
+	FallbackURL string `json:"fallback_url,omitempty"`
+}
+
+var defaultCountries = []string{"FR", "GP", "GF", "MQ", "RE", "YT", "BL", "MF", "PM"}
+
+// withDefaults fills in what is not set.
+func (o Options) withDefaults() Options {
+	o.Path = strings.TrimSuffix(orDefault(o.Path, "/.number-verify"), "/")
+	o.Region = orDefault(o.Region, "FR")
+	o.Headers = orDefault(o.Headers, "X-Verified-")
+	o.SessionTTL = orDefault(o.SessionTTL, caddy.Duration(24*time.Hour))
+	o.AttemptTTL = orDefault(o.AttemptTTL, caddy.Duration(3*time.Minute))
+	o.RefusedTTL = orDefault(o.RefusedTTL, caddy.Duration(time.Minute))
+	o.ResultWait = orDefault(o.ResultWait, caddy.Duration(30*time.Second))
+	o.CookieName = orDefault(o.CookieName, "number-verify")
+	if len(o.Countries) == 0 {
+		o.Countries = defaultCountries
+	}
+	return o
+}
+
+func orDefault[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}
+
+// resolve returns the options as they hold: placeholders resolved, checked, and
+// with their defaults.
+func (h *Handler) resolve() (Options, error) {
+	switch h.Part {
+	case "", partStrip, partEndpoints, partGate:
+	default:
+		return Options{}, fmt.Errorf("part: %q is none; write strip, endpoints or gate, or leave it out", h.Part)
+	}
+	if h.VerifierRaw == nil {
+		return Options{}, errNoVerifier
+	}
+	o := h.Options
+	repl := caddy.NewReplacer()
+	for _, s := range o.strings() {
+		resolved, err := repl.ReplaceOrErr(*s.value, true, true)
+		if err != nil {
+			return Options{}, fmt.Errorf("%s: %w", s.name, err)
+		}
+		*s.value = resolved
+	}
+	for _, list := range []struct {
+		name   string
+		values *[]string
+	}{{"public_url", &o.PublicURL}, {"countries", &o.Countries}} {
+		resolved := make([]string, len(*list.values))
+		for i, s := range *list.values {
+			var err error
+			if resolved[i], err = repl.ReplaceOrErr(s, true, true); err != nil {
+				return Options{}, fmt.Errorf("%s: %w", list.name, err)
+			}
+		}
+		*list.values = resolved
+	}
+	checked := *h
+	checked.Options = o
+	if wrong := checked.check(); wrong != nil {
+		return Options{}, wrong
+	}
+	return o.withDefaults(), nil
+}
+
+type namedString struct {
+	name  string
+	value *string
+}
+
+// strings are the options that hold one string and are set.
+func (o *Options) strings() []namedString {
+	all := []namedString{
+		{"path", &o.Path},
+		{"region", &o.Region},
+		{"headers", &o.Headers},
+		{"cookie_name", &o.CookieName},
+		{"cookie_domain", &o.CookieDomain},
+		{"pages", &o.Pages},
+		{"brand", &o.Brand},
+		{"brand", &o.Logo},
+		{"support_url", &o.SupportURL},
+		{"privacy_url", &o.PrivacyURL},
+		{"fallback_url", &o.FallbackURL},
+	}
+	return slices.DeleteFunc(all, func(s namedString) bool { return *s.value == "" })
+}
+
+// optionError is a mistake in one option.
+type optionError struct{ option, text string }
+
+func (e *optionError) Error() string { return e.option + ": " + e.text }
+
+var errNoVerifier = &optionError{"verifier", "is required: add a block 'verifier dqe { ... }'"}
+
+// check finds the first mistake. What holds a placeholder cannot be checked
+// before it is resolved, and passes. It serves the Caddyfile, which knows the
+// option's line, and the loading of JSON alike.
+func (h *Handler) check() *optionError {
+	for _, s := range h.PublicURL {
+		if hasPlaceholder(s) {
+			continue
+		}
+		if _, err := gate.ParseOrigin(s); err != nil {
+			return &optionError{"public_url", fmt.Sprintf("%q %v; write it like https://www.example.com", s, err)}
+		}
+	}
+	for _, s := range h.strings() {
+		if hasPlaceholder(*s.value) {
+			continue
+		}
+		if text := checkString(s.name, *s.value); text != "" {
+			return &optionError{s.name, text}
+		}
+	}
+	for _, country := range h.Countries {
+		if !hasPlaceholder(country) && !gate.ValidRegion(country) {
+			return &optionError{"countries", fmt.Sprintf("%q is no country; write two upper-case letters of ISO 3166-1, like FR", country)}
+		}
+	}
+	for _, d := range []struct {
+		name  string
+		value caddy.Duration
+	}{
+		{"max_age", h.MaxAge},
+		{"session_ttl", h.SessionTTL},
+		{"session_idle", h.SessionIdle},
+		{"attempt_ttl", h.AttemptTTL},
+		{"refused_ttl", h.RefusedTTL},
+		{"result_wait", h.ResultWait},
+	} {
+		if d.value < 0 {
+			return &optionError{d.name, "must be longer than 0; write it like 90s, 30m or 24h"}
+		}
+	}
+	if h.Number != "" && !hasPlaceholder(h.Number) {
+		return &optionError{"number", "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}
+	}
+	return h.checkDomain()
+}
+
+// checkDomain finds origins outside the cookie domain, whose visitors would
+// never keep a session.
+func (h *Handler) checkDomain() *optionError {
+	if h.CookieDomain == "" || hasPlaceholder(h.CookieDomain) {
+		return nil
+	}
+	for _, s := range h.PublicURL {
+		u, err := url.Parse(s)
+		if err != nil || hasPlaceholder(s) {
+			continue
+		}
+		host, domain := strings.ToLower(u.Hostname()), strings.ToLower(h.CookieDomain)
+		if host != domain && !strings.HasSuffix(host, "."+domain) {
+			return &optionError{"cookie_domain", fmt.Sprintf("%q does not cover the public_url %s", h.CookieDomain, s)}
+		}
+	}
+	return nil
+}
+
+func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
+
+// checkString returns what is wrong with an option's value and what to write
+// instead, or "".
+func checkString(name, value string) string {
+	switch name {
+	case "path":
+		return checkPath(value)
+	case "region":
+		if !gate.ValidRegion(value) {
+			return fmt.Sprintf("%q is no country; write two upper-case letters of ISO 3166-1, like FR", value)
+		}
+	case "headers":
+		if value != headersOff && (!httpguts.ValidHeaderFieldName(value) || !strings.HasSuffix(value, "-")) {
+			return fmt.Sprintf("%q is no prefix for header names; write it like X-Verified-, or off", value)
+		}
+	case "cookie_name":
+		if !httpguts.ValidHeaderFieldName(value) || strings.HasPrefix(value, "__") {
+			return fmt.Sprintf("%q is no name for a cookie; write letters, digits and dashes; the gate adds __Host- itself", value)
+		}
+	case "cookie_domain":
+		if strings.HasPrefix(value, ".") || strings.ContainsAny(value, "/:*, ") || !strings.Contains(value, ".") {
+			return fmt.Sprintf("%q is no domain for cookies; write it like example.com", value)
+		}
+	case "support_url", "privacy_url", "fallback_url":
+		return checkLink(value)
+	}
+	return ""
+}
+
+func checkPath(p string) string {
+	trimmed := strings.TrimSuffix(p, "/")
+	switch {
+	case !strings.HasPrefix(p, "/"):
+		return fmt.Sprintf("%q must begin with a slash", p)
+	case trimmed == "":
+		return "must not be the whole site; write it like /.number-verify"
+	case path.Clean(p) != trimmed || strings.ContainsAny(p, `?#%\*;"' `) || strings.ContainsFunc(p, isControl):
+		return fmt.Sprintf("%q is no plain path; write it like /.number-verify", p)
+	default:
+		return ""
+	}
+}
+
+func isControl(r rune) bool { return r < ' ' || r >= 0x7f }
+
+// checkLink admits what a link on a page may point to.
+func checkLink(s string) string {
+	u, err := url.Parse(s)
+	if err == nil {
+		switch {
+		case u.Scheme == "https" || u.Scheme == "http":
+			if u.Host != "" {
+				return ""
+			}
+		case u.Scheme == "mailto" || u.Scheme == "tel":
+			return ""
+		case u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
+			return ""
+		}
+	}
+	return fmt.Sprintf("%q is no link; write an https:// address, mailto:, tel: or a path of the site", s)
+}

@@ -1,0 +1,107 @@
+package dqe
+
+import (
+	"encoding/json"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+// answer is any of DQE's answers. Their types vary with the age of the server:
+// numbers come as strings too, and numVerify was a string before it was a
+// boolean.
+type answer struct {
+	Status      string          `json:"status"`
+	ErrorID     json.RawMessage `json:"error_id"`
+	Operator    string          `json:"operator"`
+	AccessToken string          `json:"access_token"`
+	ExpiresIn   json.RawMessage `json:"expires_in"`
+	URL         string          `json:"url"`
+	NumVerify   json.RawMessage `json:"numVerify"`
+}
+
+const (
+	// defaultLifetime is that of a token whose answer names none.
+	defaultLifetime = 300 * time.Second
+	// maxLifetime bounds what an answer can claim.
+	maxLifetime = time.Hour
+)
+
+var errNonsense = errors.New("the answer is not what DQE documents")
+
+// decode reads an answer and turns DQE's error into a *verifier.Error. It
+// branches on error_id alone: the texts vary, and the HTTP status of an error
+// is not documented.
+func decode(call string, body []byte) (*answer, error) {
+	var a answer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return nil, errNonsense // the cause could quote the body
+	}
+	a.Operator = cleanOperator(a.Operator)
+	if id := errorID(a.ErrorID); id != "" || a.Status == "error" {
+		return nil, classify(call, id, a.Operator)
+	}
+	return &a, nil
+}
+
+// errorID is the two-digit id, which may come as a number. What is no id at all
+// is told as "?", so that it still refuses.
+func errorID(raw json.RawMessage) string {
+	text := strings.Trim(strings.TrimSpace(string(raw)), `"`)
+	if text == "" || text == "null" {
+		return ""
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n > 99 {
+		return "?"
+	}
+	id := strconv.FormatUint(n, 10)
+	if len(id) == 1 {
+		id = "0" + id
+	}
+	return id
+}
+
+// lifetime reads expires_in: seconds, as a string or a number.
+func lifetime(raw json.RawMessage) time.Duration {
+	seconds, err := strconv.ParseFloat(strings.Trim(strings.TrimSpace(string(raw)), `" `), 64)
+	if err != nil || !(seconds > 0) {
+		return defaultLifetime
+	}
+	return time.Duration(min(seconds, maxLifetime.Seconds()) * float64(time.Second))
+}
+
+// outcome reads a result. Only true, "true" and "True" mean verified.
+func outcome(a *answer) (verifier.Outcome, error) {
+	switch a.Status {
+	case "pending":
+		return verifier.Pending, nil
+	case "success":
+	default:
+		return verifier.Unknown, errNonsense
+	}
+	switch string(a.NumVerify) {
+	case `true`, `"true"`, `"True"`:
+		return verifier.Verified, nil
+	default:
+		return verifier.Unknown, &verifier.Error{Class: verifier.Mismatch, Call: callResult, Operator: a.Operator}
+	}
+}
+
+// cleanOperator makes an operator's name fit for headers and logs.
+func cleanOperator(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) > 64 {
+		s = strings.ToValidUTF8(s[:64], "")
+	}
+	return strings.TrimSpace(s)
+}

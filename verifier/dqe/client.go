@@ -1,0 +1,323 @@
+// Package dqe verifies phone numbers with DQE ID Mobile, scope numVerify:
+// client.go speaks the protocol, answer.go and errors.go read what comes back,
+// and module.go makes a Caddy module of it.
+package dqe
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nyaruka/phonenumbers/v2"
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+// The calls, as errors and logs name them.
+const (
+	callToken  = "token"
+	callStart  = "start"
+	callResult = "result"
+)
+
+// The paths of the calls: the upper case and the final slash are part of them.
+const (
+	pathToken  = "/ACCESS_TOKEN/"
+	pathStart  = "/IDMOBILE/"
+	pathResult = "/GET/"
+)
+
+const scope = "numVerify"
+
+// maxBody is how much of an answer is read, in bytes.
+const maxBody = 64 << 10
+
+// What a callback token that differs from the issued one does.
+const (
+	callbackLog     = "log"
+	callbackRequire = "require"
+	callbackIgnore  = "ignore"
+)
+
+// ever is how long a token from elsewhere is remembered.
+const ever = 10 * 365 * 24 * time.Hour
+
+// settings are what a client needs; Module checks and fills them.
+type settings struct {
+	server       *url.URL
+	licence      string
+	name         string
+	clientSecret string
+	// token returns a token from elsewhere; nil where DQE is asked for one.
+	token         func() (string, error)
+	get           bool
+	numberFormat  string
+	timeout       time.Duration
+	operatorHosts []string
+	callbackToken string
+}
+
+// client speaks the protocol of DQE ID Mobile.
+type client struct {
+	settings
+	http *http.Client
+	log  *zap.Logger
+}
+
+func newClient(s settings, log *zap.Logger) *client {
+	return &client{settings: s, log: log, http: &http.Client{
+		// No proxy from the environment: what is sent here is secret.
+		Transport: &http.Transport{
+			TLSHandshakeTimeout:    s.timeout,
+			MaxIdleConnsPerHost:    16,
+			MaxConnsPerHost:        128,
+			IdleConnTimeout:        90 * time.Second,
+			MaxResponseHeaderBytes: maxBody,
+			ForceAttemptHTTP2:      true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// state is what is remembered of an attempt between its steps.
+type state struct {
+	Token string `json:"token"`
+}
+
+// Account implements verifier.Verifier: a hash of server and licence.
+func (c *client) Account() string {
+	sum := sha256.Sum256([]byte(c.server.Host + "\x00" + c.server.Path + "\x00" + c.licence))
+	return "dqe/" + hex.EncodeToString(sum[:8])
+}
+
+// Start implements verifier.Verifier: it takes a fresh token, since the token is
+// the only key to the result, and asks for the operator's URL.
+func (c *client) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {
+	number, err := formatNumber(req.Number, c.numberFormat)
+	if err != nil {
+		return nil, &verifier.Error{Class: verifier.NumberInvalid, Call: callStart, Err: err}
+	}
+	callback, err := url.Parse(req.CallbackURL)
+	if err != nil {
+		return nil, &verifier.Error{Class: verifier.Misconfigured, Call: callStart, Err: errors.New("the callback address cannot be parsed")}
+	}
+	token, expires, err := c.freshToken(ctx, req.Claim)
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.call(ctx, callStart, pathStart, url.Values{
+		"licence":      {c.licence},
+		"number":       {number},
+		"token":        {token},
+		"name":         {c.name},
+		"scope":        {scope},
+		"redirect_uri": {req.CallbackURL + "?" + url.Values{"state": {req.State}}.Encode()},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if a.Status != "success" {
+		return nil, &verifier.Error{Call: callStart, Err: errNonsense}
+	}
+	link, err := verifier.CheckURL(a.URL, callback, c.operatorHosts, req.State, token)
+	if err != nil {
+		return nil, &verifier.Error{Call: callStart, Operator: a.Operator, Err: err,
+			Hint: "ask DQE about the url of this operator"}
+	}
+	encoded, err := json.Marshal(state{Token: token})
+	if err != nil {
+		return nil, &verifier.Error{Call: callStart, Err: err}
+	}
+	return &verifier.Started{URL: link, Operator: a.Operator, State: encoded, Expires: expires}, nil
+}
+
+// freshToken returns a token that has never served an attempt.
+func (c *client) freshToken(ctx context.Context, claim func(context.Context, string, time.Time) error) (string, time.Time, error) {
+	token, expires, remember, err := c.nextToken(ctx)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	err = claim(ctx, token, remember)
+	if errors.Is(err, verifier.ErrClaimed) {
+		return "", time.Time{}, &verifier.Error{Class: verifier.Misconfigured, Call: callToken, Err: err,
+			Hint: "a token serves one attempt: use client_secret, or have a new token in place for each attempt"}
+	}
+	return token, expires, err
+}
+
+// nextToken asks DQE for a token, or takes the one from elsewhere.
+func (c *client) nextToken(ctx context.Context) (token string, expires, remember time.Time, err error) {
+	now := time.Now()
+	if c.token != nil {
+		token, err = c.token()
+		if err != nil || token == "" {
+			return "", now, now, &verifier.Error{Class: verifier.Misconfigured, Call: callToken,
+				Err: errors.New("there is no token"), Hint: "the option token yields nothing: check its placeholder"}
+		}
+		return token, now.Add(defaultLifetime), now.Add(ever), nil
+	}
+	a, err := c.call(ctx, callToken, pathToken, url.Values{
+		"licence":       {c.licence},
+		"client_secret": {c.clientSecret},
+		"grant_type":    {"client_idmobile"},
+	})
+	if err != nil {
+		return "", now, now, err
+	}
+	if a.AccessToken == "" || (a.Status != "" && a.Status != "success") {
+		return "", now, now, &verifier.Error{Call: callToken, Err: errNonsense}
+	}
+	expires = now.Add(lifetime(a.ExpiresIn))
+	return a.AccessToken, expires, expires.Add(time.Hour), nil
+}
+
+// Callback implements verifier.Verifier. DQE adds token and status; both come
+// through the browser and prove nothing, but a token that is not the issued one
+// is worth knowing.
+func (c *client) Callback(s verifier.State, query url.Values) (verifier.State, error) {
+	if c.callbackToken == callbackIgnore {
+		return s, nil
+	}
+	var issued state
+	if err := json.Unmarshal(s, &issued); err != nil {
+		return nil, errors.New("the attempt's state cannot be read")
+	}
+	tokens := query["token"]
+	if len(tokens) == 1 && subtle.ConstantTimeCompare([]byte(tokens[0]), []byte(issued.Token)) == 1 {
+		return s, nil
+	}
+	if c.callbackToken == callbackRequire {
+		return nil, errors.New("its token is not the issued one")
+	}
+	if len(tokens) > 0 {
+		c.log.Warn("the callback's token is not the issued one; tell DQE, or set callback_token require once it always is")
+	}
+	return s, nil
+}
+
+// Result implements verifier.Verifier.
+func (c *client) Result(ctx context.Context, s verifier.State) (verifier.Outcome, error) {
+	var issued state
+	if err := json.Unmarshal(s, &issued); err != nil || issued.Token == "" {
+		return verifier.Unknown, &verifier.Error{Call: callResult, Err: errors.New("the attempt's state cannot be read")}
+	}
+	a, err := c.call(ctx, callResult, pathResult, url.Values{
+		"Licence": {c.licence},
+		"token":   {issued.Token},
+		"scope":   {scope},
+	})
+	if err != nil {
+		return verifier.Unknown, err
+	}
+	out, err := outcome(a)
+	if errors.Is(err, errNonsense) {
+		err = &verifier.Error{Call: callResult, Again: true, Err: err}
+	}
+	return out, err
+}
+
+// call sends exactly the given parameters: DQE answers 500 to any other.
+func (c *client) call(ctx context.Context, name, path string, params url.Values) (*answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	status, body, err := c.roundTrip(ctx, path, params)
+	if err != nil {
+		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: plain(ctx, err)}
+	}
+	a, err := decode(name, body)
+	var refused *verifier.Error
+	switch {
+	case errors.As(err, &refused):
+		return nil, refused
+	case name == callToken && status == http.StatusBadRequest:
+		return nil, &verifier.Error{Class: verifier.Misconfigured, Call: name, Err: errors.New("HTTP status 400"),
+			Hint: "DQE refuses the client: check licence and client_secret"}
+	case name == callToken && status == http.StatusInternalServerError:
+		return nil, &verifier.Error{Call: name, Err: errors.New("HTTP status 500"),
+			Hint: "DQE is down, or does not understand the request: check server and method"}
+	case err != nil || status < 200 || status > 299:
+		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: fmt.Errorf("HTTP status %d: %w", status, errNonsense)}
+	}
+	return a, nil
+}
+
+func (c *client) roundTrip(ctx context.Context, path string, params url.Values) (int, []byte, error) {
+	method, target, body := http.MethodPost, *c.server, params.Encode()
+	target.Path = strings.TrimSuffix(target.Path, "/") + path
+	if c.get {
+		method, target.RawQuery, body = http.MethodGet, body, ""
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target.String(), strings.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	if !c.get {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err != nil {
+		return 0, nil, err
+	}
+	if len(content) > maxBody {
+		return 0, nil, errors.New("the answer is longer than 64 KiB")
+	}
+	return resp.StatusCode, bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")), nil
+}
+
+// plain makes a transport's error fit for logs: *url.Error quotes the address,
+// which holds secrets where the method is GET.
+func plain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}
+
+// formatNumber writes an E.164 number as DQE is to get it.
+func formatNumber(e164, format string) (string, error) {
+	parsed, err := phonenumbers.Parse(e164, "")
+	if err != nil {
+		return "", errors.New("not a number in E.164")
+	}
+	digits := strings.TrimPrefix(phonenumbers.Format(parsed, phonenumbers.E164), "+")
+	switch format {
+	case "e164":
+		return "+" + digits, nil
+	case "msisdn":
+		return digits, nil
+	case "idd":
+		return "00" + digits, nil
+	default:
+		return onlyDigits(phonenumbers.Format(parsed, phonenumbers.NATIONAL)), nil
+	}
+}
+
+func onlyDigits(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
+			return -1
+		}
+		return r
+	}, s)
+}
