@@ -128,6 +128,17 @@ func (w *world) global(more string) string {
 				wrap json
 				fields {
 					request>headers>X-Verified-Number delete
+					request>headers>X-Phone-Number delete
+					request>headers>X-Phone delete
+					request>headers>X-Test-Login delete
+					request>uri query {
+						delete state
+						delete token
+					}
+					uri query {
+						delete state
+						delete token
+					}
 					resp_headers>Location delete
 				}
 			}

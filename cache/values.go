@@ -88,8 +88,8 @@ type Grant struct {
 	SessionRef Ref
 	// Expires is the session's own end.
 	Expires time.Time
-	// Given says that the session was given once more already.
-	Given bool
+	// Given counts how often the session was given once more.
+	Given int
 }
 
 // Claim marks a value that has served its one attempt.

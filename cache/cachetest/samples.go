@@ -48,7 +48,7 @@ func samples() []sample {
 		}, &cache.Press{}},
 		{"Refusal", cache.KindRefusal, &cache.Refusal{Code: "number_mismatch"}, &cache.Refusal{}},
 		{"Grant", cache.KindGrant, &cache.Grant{
-			Session: session, SessionRef: sessionKey.Ref(), Expires: at.Add(time.Hour), Given: true,
+			Session: session, SessionRef: sessionKey.Ref(), Expires: at.Add(time.Hour), Given: 1,
 		}, &cache.Grant{}},
 		{"Claim", cache.KindClaim, &cache.Claim{}, &cache.Claim{}},
 	}

@@ -366,7 +366,7 @@ func (g *Gate) afterEnd(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	case a.ReturnedAt.IsZero():
 		g.redirect(w, g.problemURL(AttemptExpired))
 	default:
-		g.redirect(w, g.formURL(back, 0))
+		g.redirect(w, g.formURL(v, o, back, 0))
 	}
 }
 

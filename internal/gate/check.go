@@ -53,7 +53,7 @@ func (g *Gate) Check(r *http.Request, v *Visit, route Route) Verdict {
 	if !v.isSafe() {
 		return Verdict{Code: VerificationRequired, Status: VerificationRequired.Status(), origin: o}
 	}
-	return Verdict{Location: g.formURL(requestReturn(v.url, g.cfg.Path), route.MaxAge), Status: http.StatusSeeOther, origin: o}
+	return Verdict{Location: g.formURL(v, o, requestReturn(v.url, g.cfg.Path), route.MaxAge), Status: http.StatusSeeOther, origin: o}
 }
 
 // misdirected sends a page load to the main origin before any cookie is set on
@@ -67,12 +67,16 @@ func (g *Gate) misdirected(r *http.Request, v *Visit) Verdict {
 }
 
 // formURL is the form's address. A route's max_age goes along, so that the form
-// does not offer to continue with a verification that is too old there; it
-// decides nothing.
-func (g *Gate) formURL(back string, maxAge time.Duration) string {
+// does not offer to continue with a verification that is too old there; and
+// that the request had a session cookie, which a parallel tab may have replaced
+// by now, so that the form can go on at once. Neither decides on anything.
+func (g *Gate) formURL(v *Visit, o *origin, back string, maxAge time.Duration) string {
 	q := url.Values{"return": {back}}
 	if maxAge > 0 {
 		q.Set("max_age", strconv.Itoa(int(maxAge.Seconds())))
+	}
+	if _, ok := secretCookie(v.cookies, o.session); ok {
+		q.Set("resume", "1")
 	}
 	return g.cfg.Path + "/?" + q.Encode()
 }

@@ -116,12 +116,16 @@ func (g *Gate) form(w http.ResponseWriter, r *http.Request, v *Visit, o *origin)
 		return
 	}
 	data := pages.Data{Return: back}
+	if session != nil && query.Get("resume") != "" {
+		g.goOn(w, r, back)
+		return
+	}
 	if session != nil {
 		data.ContinueURL = back
 	} else if v.method == http.MethodGet {
 		done, code := g.regrant(w, r, v, o, route)
 		if done {
-			g.page(w, r, pages.Wait, http.StatusOK, pages.Data{Return: back, Done: true, RefreshURL: back})
+			g.goOn(w, r, back)
 			return
 		}
 		if code != "" {
@@ -136,6 +140,12 @@ func (g *Gate) form(w http.ResponseWriter, r *http.Request, v *Visit, o *origin)
 	data.Code = string(g.refusal(r, v, o))
 	g.renewBrowserCookie(w, v, o)
 	g.page(w, r, pages.Form, http.StatusOK, data)
+}
+
+// goOn shows that the visitor is verified and goes on by itself. It is a page
+// and no redirect: some phones drop cookies that a redirect sets.
+func (g *Gate) goOn(w http.ResponseWriter, r *http.Request, back string) {
+	g.page(w, r, pages.Wait, http.StatusOK, pages.Data{Return: back, Done: true, RefreshURL: back})
 }
 
 // maxAge reads the age that the gate put into the form's address.

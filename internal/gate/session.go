@@ -17,6 +17,9 @@ import (
 // once more.
 const grantTTL = 60 * time.Second
 
+// maxRegrants is how many parallel tabs may lose their session to one another.
+const maxRegrants = 20
+
 // mint turns a proven attempt into a session with a fresh id and sets its
 // cookie. The session is stored first: a crash in between leaves one that
 // nobody knows. Who ends the attempt first has won; cache.ErrConflict means
@@ -82,50 +85,68 @@ func (g *Gate) putSession(ctx context.Context, o *origin, session *cache.Session
 // earned it, under a new id: a phone dropped the cookie, or the answer got
 // lost. It returns the code of a refusal, or done where the answer is the
 // session; neither where there is nothing to give.
+//
+// A browser without the cookie gets it once. One with the cookie of a session
+// that a parallel tab has just replaced keeps cookies all right: it gets one
+// as often as tabs can race, and what the other tabs hold stays.
 func (g *Gate) regrant(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, route Route) (done bool, code Code) {
 	browser, ok := secretCookie(v.cookies, o.browser)
 	if !ok {
 		return false, ""
 	}
+	_, replaced := secretCookie(v.cookies, o.session)
 	ctx := context.WithoutCancel(r.Context())
 	key := g.grantKey(o, browser)
-	grant, rec, err := get[cache.Grant](ctx, g, key)
-	if errors.Is(err, cache.ErrNotFound) {
-		return false, ""
+	for range maxRegrants {
+		grant, rec, err := get[cache.Grant](ctx, g, key)
+		if errors.Is(err, cache.ErrNotFound) {
+			return false, ""
+		}
+		if err != nil {
+			return false, g.failed("session", err)
+		}
+		if !g.satisfies(r, grant.Session, route, time.Now()) {
+			return false, ""
+		}
+		if grant.Given >= maxRegrants || (grant.Given > 0 && !replaced) {
+			return false, CookiesRequired
+		}
+		err = g.give(ctx, w, o, key, grant, rec, replaced)
+		if errors.Is(err, cache.ErrConflict) {
+			continue // another tab was faster
+		}
+		if err != nil {
+			return false, g.failed("session", err)
+		}
+		return true, ""
 	}
-	if err != nil {
-		return false, CacheUnavailable
-	}
-	if !g.satisfies(r, grant.Session, route, time.Now()) {
-		return false, ""
-	}
-	if grant.Given {
-		return false, CookiesRequired
-	}
+	return false, Busy
+}
+
+// give makes the session that a grant stands for, if the grant is still as rec
+// has it.
+func (g *Gate) give(ctx context.Context, w http.ResponseWriter, o *origin, key cache.Key, grant *cache.Grant, rec *cache.Record, keepOther bool) error {
 	session := *grant.Session
 	id, ref, err := g.putSession(ctx, o, &session)
 	if err != nil {
-		return false, CacheUnavailable
+		return err
 	}
-	given := &cache.Grant{Session: &session, SessionRef: ref, Expires: grant.Expires, Given: true}
-	if err := g.replace(ctx, key, rec, &cache.Record{Value: given, Expires: rec.Expires}); err != nil {
-		// another request of the same browser got it, or the cache failed
-		_ = g.remove(ctx, ref)
-		return false, codeOfGrant(err)
+	given := &cache.Grant{Session: &session, SessionRef: ref, Expires: grant.Expires, Given: grant.Given + 1}
+	unused := grant.SessionRef
+	if err = g.replace(ctx, key, rec, &cache.Record{Value: given, Expires: rec.Expires}); err != nil {
+		unused, keepOther = ref, false
 	}
-	if err := g.remove(ctx, grant.SessionRef); err != nil {
-		g.log.Warn("lost session not removed", zap.Error(err))
+	if !keepOther {
+		if err := g.remove(ctx, unused); err != nil {
+			g.log.Warn("unused session not removed", zap.Error(err))
+		}
+	}
+	if err != nil {
+		return err
 	}
 	g.setSessionCookie(w, o, id, &session)
 	g.log.Info("session given once more", zap.String("session", session.PublicID))
-	return true, ""
-}
-
-func codeOfGrant(err error) Code {
-	if errors.Is(err, cache.ErrConflict) {
-		return "" // the form: a reload will have the cookie
-	}
-	return CacheUnavailable
+	return nil
 }
 
 func (g *Gate) setSessionCookie(w http.ResponseWriter, o *origin, id string, session *cache.Session) {
