@@ -1,0 +1,153 @@
+package pages
+
+import (
+	"maps"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCodes(t *testing.T) {
+	want := []string{
+		"access_denied", "attempt_expired", "attempt_unknown", "browser_mismatch", "busy", "cache_unavailable",
+		"cookies_required", "cross_origin", "number_invalid", "number_mismatch", "number_unknown", "number_unsupported",
+		"operator_unavailable", "provider_misconfigured", "provider_unavailable", "rate_limited", "result_timeout",
+		"verification_required",
+	}
+	if got := Codes(); !slices.Equal(got, want) {
+		t.Errorf("Codes = %v", got)
+	}
+}
+
+// sentences are all texts of a language by a name for each.
+func sentences(in *texts) map[string]string {
+	all := map[string]string{
+		"thisSite": in.thisSite, "introOf": in.introOf, "keptOf": in.keptOf, "againIn": in.againIn, "and": in.and,
+	}
+	fixed := reflect.ValueOf(in.words)
+	for i := range fixed.NumField() {
+		all[fixed.Type().Field(i).Name] = fixed.Field(i).String()
+	}
+	for unit, name := range in.units {
+		all[unit.String()+" one"], all[unit.String()+" many"] = name.one, name.many
+	}
+	for code, p := range in.problems {
+		all[code+" title"], all[code+" reason"] = p.Title, p.Reason
+		all[code+" advice"] = strings.Join(p.Advice, "\n")
+	}
+	return all
+}
+
+func TestLanguagesSayTheSame(t *testing.T) {
+	names := slices.Sorted(maps.Keys(sentences(english)))
+	for lang, in := range languages {
+		all := sentences(in)
+		if got := slices.Sorted(maps.Keys(all)); !slices.Equal(got, names) {
+			t.Errorf("%s has other texts: %v", lang, got)
+		}
+		for name, s := range all {
+			if strings.TrimSpace(s) == "" {
+				t.Errorf("%s: %s is empty", lang, name)
+			}
+			if strings.Count(s, "%s") != strings.Count(sentences(english)[name], "%s") {
+				t.Errorf("%s: %s has another number of gaps", lang, name)
+			}
+		}
+		for code, p := range in.problems {
+			if len(p.Advice) != len(english.problems[code].Advice) || slices.Contains(p.Advice, "") {
+				t.Errorf("%s: the advice for %s is not complete", lang, code)
+			}
+		}
+	}
+}
+
+// What good typography in each language never has.
+var misprints = map[string]*regexp.Regexp{
+	"en": regexp.MustCompile(`['"]|\s[:;!?.,]|\.\.\.|  `),
+	"fr": regexp.MustCompile(`['"]|[^\x{a0}][:;!?»]|«[^\x{a0}]| [.,]|\.\.\.|  `),
+}
+
+func TestTypography(t *testing.T) {
+	for lang, in := range languages {
+		for name, s := range sentences(in) {
+			if found := misprints[lang].FindString(s); found != "" {
+				t.Errorf("%s: %s has %q: %s", lang, name, found, s)
+			}
+			if strings.HasSuffix(name, "reason") || strings.HasSuffix(name, "advice") {
+				for line := range strings.Lines(s) {
+					if !strings.HasSuffix(strings.TrimSpace(line), ".") {
+						t.Errorf("%s: %s is no sentence: %s", lang, name, line)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestProviderMisconfiguredGivesNothingAway(t *testing.T) {
+	for lang, in := range languages {
+		p := in.problems["provider_misconfigured"]
+		all := strings.ToLower(p.Title + p.Reason + strings.Join(p.Advice, ""))
+		for _, word := range []string{"config", "licen", "credit", "crédit", "dqe", "secret", "token", "jeton"} {
+			if strings.Contains(all, word) {
+				t.Errorf("%s says %s", lang, word)
+			}
+		}
+	}
+}
+
+func TestDurationInWords(t *testing.T) {
+	tests := []struct {
+		d      time.Duration
+		en, fr string
+	}{
+		{time.Millisecond, "1 second", "1 seconde"},
+		{30 * time.Second, "30 seconds", "30 secondes"},
+		{59*time.Second + 1, "1 minute", "1 minute"},
+		{time.Minute, "1 minute", "1 minute"},
+		{61 * time.Second, "2 minutes", "2 minutes"},
+		{59*time.Minute + time.Second, "1 hour", "1 heure"},
+		{90 * time.Minute, "1 hour and 30 minutes", "1 heure et 30 minutes"},
+		{2 * time.Hour, "2 hours", "2 heures"},
+		{24 * time.Hour, "24 hours", "24 heures"},
+		{47*time.Hour + 59*time.Minute + time.Second, "2 days", "2 jours"},
+		{49 * time.Hour, "2 days and 1 hour", "2 jours et 1 heure"},
+		{30*day + time.Second, "30 days and 1 hour", "30 jours et 1 heure"},
+	}
+	for _, test := range tests {
+		for lang, want := range map[string]string{"en": test.en, "fr": test.fr} {
+			if got := strings.ReplaceAll(languages[lang].duration(test.d), "\u00a0", " "); got != want {
+				t.Errorf("%v in %s is %q, want %q", test.d, lang, got, want)
+			}
+		}
+	}
+}
+
+func TestNoDurationIsNotSaid(t *testing.T) {
+	for lang, in := range languages {
+		for _, d := range []time.Duration{0, -time.Second} {
+			if in.kept("", d) != "" || in.tryAgainIn(d) != "" {
+				t.Errorf("%s says %v", lang, d)
+			}
+		}
+	}
+}
+
+func TestEveryTemplateFieldIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[view]()) {
+		if field.Anonymous {
+			continue
+		}
+		if !regexp.MustCompile(`(?m)^//\t\.` + field.Name + `\b`).Match(doc) {
+			t.Errorf("doc.go does not tell of .%s", field.Name)
+		}
+	}
+}

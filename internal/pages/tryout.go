@@ -1,0 +1,62 @@
+package pages
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"time"
+)
+
+// sample is the data that pages are tried out with.
+var sample = Data{
+	Nonce: "sample", Base: "/.number-verify", Return: "/account", Status: 200, Masked: "+33 6 •• •• •• 01",
+	SessionTTL: 24 * time.Hour, RefreshURL: "/.number-verify/wait/sample", RefreshAfter: 2 * time.Second,
+}
+
+// tryOut renders a page with every code in every language, so that a mistake in
+// an operator's template shows when the configuration loads.
+func (p *Pages) tryOut(name Name) error {
+	for lang := range languages {
+		for _, code := range append([]string{""}, Codes()...) {
+			bare, full := sample, sample
+			bare.Lang, full.Lang = lang, lang
+			bare.Code, full.Code = code, code
+			full.Known, full.Done, full.ContinueURL, full.RetryAfter = true, true, "/account", time.Minute
+			for _, data := range []Data{bare, full} {
+				page, err := p.Render(name, data)
+				if err != nil {
+					return fmt.Errorf("%w; the documentation of package pages lists what templates get", err)
+				}
+				if missing := missing(name, data, page); missing != "" {
+					return fmt.Errorf(`%s.html is incomplete: with base.html it must give a page with %s`, name, missing)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+var (
+	numberField = regexp.MustCompile(`(?i)\sname=["']?number\b`)
+	returnField = regexp.MustCompile(`(?i)\sname=["']?return\b`)
+)
+
+// missing tells what a page has to have and has not, or "". Without it the
+// visitor would be stuck.
+func missing(name Name, data Data, page []byte) string {
+	has := func(s string) bool { return bytes.Contains(page, []byte(s)) }
+	switch {
+	case name == Wait && !has(data.RefreshURL):
+		return "a link to {{.RefreshURL}}"
+	case name != Form:
+		return ""
+	case !has(data.Base + "/start"):
+		return `<form method="post" action="{{.Base}}/start">`
+	case !returnField.Match(page):
+		return `<input type="hidden" name="return" value="{{.Return}}">`
+	case !data.Known && !numberField.Match(page):
+		return `<input type="tel" name="number"> unless .Known`
+	default:
+		return ""
+	}
+}
