@@ -215,13 +215,26 @@ func newHeaderNames(prefix string) *headerNames {
 	}
 }
 
-// ServeHTTP implements caddyhttp.MiddlewareHandler.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+// visitVar is the request's variable that holds its *gate.Visit.
+const visitVar = "number_verify.visit"
+
+// visitOf returns what is known of a request, which the first handler reads.
+func visitOf(r *http.Request) *gate.Visit {
+	if visit, ok := caddyhttp.GetVar(r.Context(), visitVar).(*gate.Visit); ok {
+		return visit
+	}
 	method, u := r.Method, r.URL
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		method, u = original.Method, original.URL
 	}
-	r, visit := gate.Enter(r, method, u)
+	visit := gate.NewVisit(r, method, u)
+	caddyhttp.SetVar(r.Context(), visitVar, visit)
+	return visit
+}
+
+// ServeHTTP implements caddyhttp.MiddlewareHandler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	visit := visitOf(r)
 	h.gate.Strip(r, visit, h.headers.prefix)
 	if h.Part == partStrip {
 		return next.ServeHTTP(w, r)

@@ -51,7 +51,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	ctx := context.WithoutCancel(r.Context()) // a burning counts even if its cause hangs up
 	for {
 		a, rec, err := get[cache.Attempt](ctx, g, key)
-		if errors.Is(err, cache.ErrNotFound) || (err == nil && a.Account != g.cfg.Verifier.Account()) {
+		if errors.Is(err, cache.ErrNotFound) || (err == nil && a.Account != g.account) {
 			g.redirect(w, g.problemURL(AttemptUnknown))
 			return
 		}

@@ -162,7 +162,7 @@ func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (
 func (g *Gate) satisfies(r *http.Request, s *cache.Session, route Route, now time.Time) bool {
 	age := now.Sub(s.VerifiedAt)
 	switch {
-	case s.Account != g.cfg.Verifier.Account():
+	case s.Account != g.account:
 		return false
 	case age >= route.SessionTTL:
 		return false

@@ -40,14 +40,32 @@ func isBase64URL(s string) bool {
 // hashID is what the cache keeps of a secret that it has to compare.
 func hashID(id string) [sha256.Size]byte { return sha256.Sum256([]byte(id)) }
 
+// nextPair finds the next pair of a Cookie line, from the pair that begins at
+// from, in which text stands. It jumps over all others: it runs for every
+// request, and browsers send many cookies.
+func nextPair(line, text string, from int) (start, end int, ok bool) {
+	if from > len(line) {
+		return 0, 0, false
+	}
+	at := strings.Index(line[from:], text)
+	if at < 0 {
+		return 0, 0, false
+	}
+	at += from
+	start = from + strings.LastIndexByte(line[from:at], ';') + 1
+	end = len(line)
+	if i := strings.IndexByte(line[at:], ';'); i >= 0 {
+		end = at + i
+	}
+	return start, end, true
+}
+
 // findCookie returns the value of the named cookie and how often it occurs. It
-// does not allocate: it runs for every request of a protected route.
+// does not allocate.
 func findCookie(lines []string, name string) (value string, count int) {
 	for _, line := range lines {
-		for len(line) > 0 {
-			var pair string
-			pair, line, _ = strings.Cut(line, ";")
-			n, v, _ := strings.Cut(pair, "=")
+		for start, end, ok := nextPair(line, name, 0); ok; start, end, ok = nextPair(line, name, end+1) {
+			n, v, _ := strings.Cut(line[start:end], "=")
 			if strings.TrimSpace(n) == name {
 				value = strings.TrimSpace(v)
 				count++
@@ -67,41 +85,40 @@ func secretCookie(lines []string, name string) (string, bool) {
 	return value, true
 }
 
-// withoutCookies returns lines without the gateway's cookies of that base name.
-// It leaves lines as they are and returns them where there is nothing to drop.
-func withoutCookies(lines []string, base string) []string {
-	var kept []string
-	changed := false
-	for _, line := range lines {
-		var b strings.Builder
-		dropped := false
-		for rest := line; len(rest) > 0; {
-			var pair string
-			pair, rest, _ = strings.Cut(rest, ";")
-			name, _, _ := strings.Cut(pair, "=")
-			if isGatewayCookie(strings.TrimSpace(name), base) {
-				dropped = true
-				continue
+// withoutPairs returns line without the gateway's cookies. Where they stand
+// together at either end, as they mostly do, that takes no allocation.
+func withoutPairs(line, base string) string {
+	var kept string
+	var joined strings.Builder
+	keep := func(part string) {
+		part = strings.Trim(part, "; ")
+		switch {
+		case part == "":
+		case kept == "":
+			kept = part
+		default:
+			if joined.Len() == 0 {
+				joined.Grow(len(line))
+				joined.WriteString(kept)
 			}
-			if b.Len() > 0 {
-				b.WriteString(";")
-			} else {
-				pair = strings.TrimLeft(pair, " ")
-				b.Grow(len(line))
-			}
-			b.WriteString(pair)
-		}
-		if !dropped {
-			kept = append(kept, line)
-			continue
-		}
-		changed = true
-		if b.Len() > 0 {
-			kept = append(kept, b.String())
+			joined.WriteString("; ")
+			joined.WriteString(part)
 		}
 	}
-	if !changed {
-		return lines
+	copied := 0
+	for start, end, ok := nextPair(line, base, 0); ok; start, end, ok = nextPair(line, base, end+1) {
+		name, _, _ := strings.Cut(line[start:end], "=")
+		if isGatewayCookie(strings.TrimSpace(name), base) {
+			keep(line[copied:start])
+			copied = min(end+1, len(line))
+		}
+	}
+	if copied == 0 {
+		return line
+	}
+	keep(line[copied:])
+	if joined.Len() > 0 {
+		return joined.String()
 	}
 	return kept
 }

@@ -66,8 +66,11 @@ type Route struct {
 type Gate struct {
 	cfg     Config
 	log     *zap.Logger
-	origins []*origin
-	cross   *http.CrossOriginProtection
+	account string // the verifier's
+	// cookieMark tells this gate's cookies from a prefix in Visit.stripped.
+	cookieMark string
+	origins    []*origin
+	cross      *http.CrossOriginProtection
 
 	// The longest of all routes: how long the cache keeps a session.
 	sessionTTL, sessionIdle time.Duration
@@ -78,7 +81,7 @@ type Gate struct {
 
 // New makes a gate. Origins must have passed ParseOrigin.
 func New(cfg Config) (*Gate, error) {
-	g := &Gate{cfg: cfg, log: cfg.Log, cross: http.NewCrossOriginProtection()}
+	g := &Gate{cfg: cfg, log: cfg.Log, account: cfg.Verifier.Account(), cookieMark: "cookie " + cfg.CookieName, cross: http.NewCrossOriginProtection()}
 	for _, s := range cfg.Origins {
 		u, err := ParseOrigin(s)
 		if err != nil {

@@ -105,7 +105,7 @@ func (g *Gate) begin(ctx context.Context, s starter, nonce, id string) (string, 
 	key := g.attemptKey(s.origin, id)
 	attempt := &cache.Attempt{
 		Phase: cache.PhaseStarted, Browser: hashID(s.browser),
-		Account: g.cfg.Verifier.Account(), Number: s.number.E164, Region: s.number.Region,
+		Account: g.account, Number: s.number.E164, Region: s.number.Region,
 		Return: s.back, Deadline: time.Now().Add(g.cfg.AttemptTTL),
 	}
 	reserved := g.attemptRecord(attempt)
@@ -154,7 +154,7 @@ func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, err er
 
 // claim lets each value serve one attempt, in all realms and on all nodes.
 func (g *Gate) claim(ctx context.Context, value string, until time.Time) error {
-	key := cache.Key{Kind: cache.KindClaim, Realm: g.cfg.Verifier.Account(), Secret: value}
+	key := cache.Key{Kind: cache.KindClaim, Realm: g.account, Secret: value}
 	err := g.replace(ctx, key, nil, &cache.Record{Value: &cache.Claim{}, Expires: until})
 	if errors.Is(err, cache.ErrConflict) {
 		return verifier.ErrClaimed

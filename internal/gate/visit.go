@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"context"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -10,46 +9,54 @@ import (
 )
 
 // Visit is what the gates of a site know of one request. The first to see the
-// request makes it, and it stays in the request's context, since what it was
-// read from is removed before the request goes on.
+// request makes it, and it stays with the request, since what it was read from
+// is removed before the request goes on.
 type Visit struct {
 	method string   // as received, before any rewrite
 	url    *url.URL // likewise
 	// cookies are the Cookie lines as received.
 	cookies []string
 
-	// What was removed already: base names of cookies and folded prefixes.
-	cookieNames, prefixes []string
-	// written are the headers that gates have set: no later one removes them.
-	written []string
-	hop     bool
+	// stripped are the cookies and the prefixes of headers that were removed
+	// already; written the headers that gates have set, which no later one
+	// removes. The arrays save allocations for all but odd sites.
+	stripped, written []string
+	strippedArray     [2]string
+	writtenArray      [3]string
+	hop               bool
 }
 
-type visitKey struct{}
-
-// Enter returns the visit of r, and r with the visit in its context. The method
-// and address are those that the client sent.
-func Enter(r *http.Request, method string, u *url.URL) (*http.Request, *Visit) {
-	if v, ok := r.Context().Value(visitKey{}).(*Visit); ok {
-		return r, v
-	}
+// NewVisit begins with a request as it arrived. The method and address are
+// those that the client sent.
+func NewVisit(r *http.Request, method string, u *url.URL) *Visit {
 	v := &Visit{method: method, url: u, cookies: r.Header["Cookie"]}
-	return r.WithContext(context.WithValue(r.Context(), visitKey{}, v)), v
+	v.stripped, v.written = v.strippedArray[:0], v.writtenArray[:0]
+	return v
 }
+
+// String shows nothing: a visit holds cookies.
+func (*Visit) String() string { return "" }
 
 // Strip removes, once in a request's life, what only the gate may say: headers
 // under prefix, the gate's cookies, and what would carry either past it. An
 // empty prefix leaves the headers alone.
 func (g *Gate) Strip(r *http.Request, v *Visit, prefix string) {
 	v.stripHop(r)
-	if name := g.cfg.CookieName; !slices.Contains(v.cookieNames, name) {
-		v.cookieNames = append(v.cookieNames, name)
-		stripCookies(r.Header, name)
+	if v.first(g.cookieMark) {
+		stripCookies(r.Header, g.cfg.CookieName)
 	}
-	if prefix != "" && !slices.Contains(v.prefixes, prefix) {
-		v.prefixes = append(v.prefixes, prefix)
+	if prefix != "" && v.first(prefix) {
 		v.stripPrefix(r.Header, prefix)
 	}
+}
+
+// first tells whether what is to be stripped was not stripped yet, and notes it.
+func (v *Visit) first(what string) bool {
+	if slices.Contains(v.stripped, what) {
+		return false
+	}
+	v.stripped = append(v.stripped, what)
+	return true
 }
 
 // stripHop closes the ways around headers: trailers, which a proxy would send
@@ -70,8 +77,16 @@ func (v *Visit) stripHop(r *http.Request) {
 }
 
 func stripCookies(h http.Header, base string) {
-	lines := h["Cookie"]
-	kept := withoutCookies(lines, base)
+	lines, ok := h["Cookie"]
+	if !ok {
+		return
+	}
+	kept := make([]string, 0, len(lines)) // a visit keeps the old ones
+	for _, line := range lines {
+		if line = withoutPairs(line, base); line != "" {
+			kept = append(kept, line)
+		}
+	}
 	if len(kept) == 0 {
 		delete(h, "Cookie")
 		return
