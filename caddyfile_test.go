@@ -1,0 +1,209 @@
+package numberverify_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// dqeBlock is a valid verifier in 6 lines.
+const dqeBlock = `verifier dqe {
+	server https://dqe.example.com
+	licence code
+	client_secret {env.X_SECRET}
+	name "Example SAS"
+}`
+
+// TestMistakesAreToldWithLineAndRemedy holds that each mistake is an error of
+// adapt that names file and line, and what to write instead.
+func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
+	// each option stands in line 9 of: www.example.com { number_verify { verifier… public_url … option } }
+	site := func(option string) string {
+		return "www.example.com {\n\tnumber_verify {\n" + dqeBlock + "\n" + option + "\npublic_url https://www.example.com\n}\n}\n"
+	}
+	for name, c := range map[string]struct {
+		text, line, want string
+	}{
+		"unknown option":            {site("colour red"), ":9", `unknown subdirective "colour"`},
+		"limits, not built":         {site("limits {\n}"), ":9", "unknown subdirective"},
+		"bolt, not built":           {site("cache bolt /x"), ":9", "built in are memory"},
+		"redis, not built":          {site("cache redis localhost"), ":9", "built in are memory"},
+		"set twice":                 {site("region FR\nregion FR"), ":10", "set twice, first in line 9"},
+		"no value":                  {site("path"), ":9", "path takes exactly one value"},
+		"two values":                {site("path /a /b"), ":9", "path takes exactly one value"},
+		"a block":                   {site("path /a {\nx\n}"), "", "path takes no block"},
+		"empty value":               {site(`brand ""`), ":9", "brand takes a name"},
+		"brand of three":            {site("brand a b c"), ":9", "brand takes a name and perhaps a logo"},
+		"flag with value":           {site("optional yes"), ":9", "optional takes no value"},
+		"zero duration":             {site("session_ttl 0s"), ":9", "longer than 0; write it like"},
+		"negative duration":         {site("attempt_ttl -1m"), ":9", "longer than 0"},
+		"no duration":               {site("refused_ttl soon"), ":9", "longer than 0"},
+		"zero idle":                 {site("session_idle 0"), ":9", "longer than 0"},
+		"max_age":                   {site("max_age never"), ":9", "longer than 0"},
+		"lower-case country":        {site("region fr"), ":9", "two upper-case letters of ISO 3166-1"},
+		"no country":                {site("countries FR XX"), ":9", `"XX" is no country`},
+		"no countries":              {site("countries"), ":9", "takes one or more values"},
+		"path without slash":        {site("path verify"), ":9", "must begin with a slash"},
+		"path is the site":          {site("path /"), ":9", "write it like /.number-verify"},
+		"path with dots":            {site("path /a/../b"), ":9", "no plain path"},
+		"prefix of the gate's own":  {site("cookie_name __Host-x"), ":9", "the gate adds __Host- itself"},
+		"cookie domain with dot":    {site("cookie_domain .example.com"), ":9", "write it like example.com"},
+		"cookie domain elsewhere":   {site("cookie_domain example.net"), ":9", "does not cover the public_url"},
+		"headers without dash":      {site("headers X"), ":9", "write it like X-Verified-, or off"},
+		"javascript link":           {site("support_url javascript:alert(1)"), ":9", "is no link"},
+		"constant number":           {site("number 0639980001"), ":9", "must be a placeholder"},
+		"unknown provider":          {strings.Replace(site(""), "verifier dqe", "verifier other", 1), ":3", `no provider "other" in this Caddy; built in are dqe`},
+		"provider without a name":   {strings.Replace(site(""), "verifier dqe {", "verifier {", 1), ":3", ""},
+		"memory with an argument":   {site("cache memory 5"), ":9", ""},
+		"argument after directive":  {"www.example.com {\nnumber_verify /a /b {\n" + dqeBlock + "\n}\n}", ":2", "takes no arguments but a matcher"},
+		"no verifier":               {"www.example.com {\nnumber_verify {\npublic_url https://www.example.com\n}\n}", ":2", "add a block 'verifier dqe"},
+		"no public_url":             {"www.example.com {\nnumber_verify {\n" + dqeBlock + "\n}\n}", ":2", "add 'public_url https://www.example.com'"},
+		"no public_url, any host":   {":8080 {\nnumber_verify {\n" + dqeBlock + "\n}\n}", ":2", "public_url"},
+		"no public_url, one of two": {"http://localhost, http://www.example.com {\nnumber_verify {\n" + dqeBlock + "\n}\n}", ":2", "public_url"},
+		"public_url with a path":    {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com/x", 1), ":10", "must end after the host or port"},
+		"public_url, no scheme":     {strings.Replace(site(""), "public_url https://www.example.com", "public_url www.example.com", 1), ":10", "must begin with https:// or http://"},
+		"public_url, wildcard":      {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://*.example.com", 1), ":10", "without wildcards"},
+		"plain http server":         {strings.Replace(site(""), "https://dqe", "http://dqe", 1), ":4", "must begin with https://"},
+		"no licence":                {strings.Replace(site(""), "licence code", "", 1), ":3", "licence is required"},
+		"no secret":                 {strings.Replace(site(""), "client_secret {env.X_SECRET}", "", 1), ":3", "client_secret is required"},
+		"secret and token":          {strings.Replace(site(""), "licence code", "licence code\ntoken x", 1), ":6", "exclude each other"},
+		"bad word":                  {strings.Replace(site(""), "licence code", "licence code\nmethod put", 1), ":6", "none of post, get"},
+		"bad timeout":               {strings.Replace(site(""), "licence code", "licence code\ntimeout 0s", 1), ":6", "longer than 0"},
+		"route option, global":      {"{\nnumber_verify {\nmax_age 5m\n}\n}\nwww.example.com\n", ":3", "belongs to a route"},
+		"global option twice":       {"{\nnumber_verify {\n}\nnumber_verify {\n}\n}\nwww.example.com\n", ":4", "set twice"},
+		"nested in handle":          {"www.example.com {\nhandle /a* {\nnumber_verify {\ncolour red\n}\n}\n}", ":4", "unknown subdirective"},
+		"shared path, other region": {"http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nregion BE\n}\n}", ":10", "Caddyfile:2 share the path /.number-verify"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := adapt(c.text)
+			if err == nil {
+				t.Fatal("it adapts")
+			}
+			if !strings.Contains(err.Error(), "Caddyfile"+c.line) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("want Caddyfile%s and %q in: %v", c.line, c.want, err)
+			}
+		})
+	}
+}
+
+func TestMistakesNeverRepeatASecret(t *testing.T) {
+	for _, line := range []string{"client_secret top secret phrase", "client_secret topsecretphrase {\nx\n}", "token top secret", "server https://topsecret@dqe.example.com"} {
+		_, err := adapt("http://localhost {\nnumber_verify {\nverifier dqe {\nlicence code\nname x\n" + line + "\n}\n}\n}")
+		if err == nil || strings.Contains(err.Error(), "secret phrase") || strings.Contains(err.Error(), "topsecret") || strings.Contains(err.Error(), "top secret") {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}
+
+func TestDirectivesThatMayShareAPath(t *testing.T) {
+	for name, text := range map[string]string{
+		"other age, headers, lifetimes": "http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nmax_age 5m\noptional\npass_errors\nheaders off\nsession_ttl 1h\nsession_idle 5m\n}\n}",
+		"other path":                    "http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nregion BE\npath /.other\n}\n}",
+		"other site":                    "http://localhost:1 {\nnumber_verify {\n" + dqeBlock + "\n}\n}\nhttp://localhost:2 {\nnumber_verify {\n" + dqeBlock + "\nregion BE\n}\n}",
+		"defaults written out":          "http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nregion FR\npath /.number-verify/\n}\n}",
+		"no block, all is global":       "{\nnumber_verify {\n" + dqeBlock + "\n}\n}\nhttp://localhost {\nnumber_verify /a\nnumber_verify /b {\nmax_age 1m\n}\n}",
+		"loopback without public_url":   "http://localhost:8080, http://127.0.0.1:8080, http://[::1]:8080, http://app.localhost {\nnumber_verify {\n" + dqeBlock + "\n}\n}",
+	} {
+		if _, err := adapt(text); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestShortestConfigurationExpandsToOneSubroute holds the shape that JSON users
+// rely on, and the order without an order option.
+func TestShortestConfigurationExpandsToOneSubroute(t *testing.T) {
+	config, err := adapt("www.example.com {\n\tnumber_verify /account/* {\n\t\tpublic_url https://www.example.com\n\t\t" + dqeBlock + "\n\t}\n\trespond ok\n\tbasic_auth {\n\t\tvisitor $2a$04$q8EVw5eyQnUsPu4HHCwXbOVrcnbs4jjvVWvFHJKRrXK9ePC8x1PDO\n\t}\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed struct {
+		Apps struct {
+			HTTP struct {
+				Servers map[string]struct {
+					Routes []struct {
+						Handle []struct {
+							Routes []struct{ Handle []map[string]any }
+						}
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	routes := parsed.Apps.HTTP.Servers["srv0"].Routes[0].Handle[0].Routes
+	var order []string
+	var gate []map[string]any
+	for _, route := range routes {
+		for _, handler := range route.Handle {
+			order = append(order, handler["handler"].(string))
+			if handler["handler"] == "subroute" {
+				for _, inner := range handler["routes"].([]any) {
+					gate = append(gate, inner.(map[string]any))
+				}
+			}
+		}
+	}
+	if got := strings.Join(order, " "); got != "authentication subroute static_response" {
+		t.Errorf("order: %s", got)
+	}
+	var parts []string
+	for _, route := range gate {
+		handler := route["handle"].([]any)[0].(map[string]any)
+		parts = append(parts, handler["part"].(string))
+		if _, matched := route["match"]; matched != (handler["part"] == "gate") {
+			t.Errorf("part %s has the matcher: %t", handler["part"], matched)
+		}
+		if provider := handler["verifier"].(map[string]any)["provider"]; provider != "dqe" {
+			t.Errorf("provider %v", provider)
+		}
+	}
+	if got := strings.Join(parts, " "); got != "strip endpoints gate" {
+		t.Errorf("parts: %s", got)
+	}
+}
+
+func TestPlaceholderThatIsEmptyIsAnErrorAtLoad(t *testing.T) {
+	for option, text := range map[string]string{
+		"licence":    strings.Replace(dqeBlock, "licence code", "licence {env.X_EMPTY}", 1),
+		"public_url": dqeBlock + "\npublic_url {env.X_EMPTY}",
+		"brand":      dqeBlock + "\nbrand {env.X_EMPTY}",
+	} {
+		t.Setenv("X_SECRET", "topsecret")
+		t.Setenv("X_EMPTY", "")
+		config, err := adapt("http://localhost:0 {\nnumber_verify {\n" + text + "\n}\n}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parsed caddy.Config
+		if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+			t.Fatal(err)
+		}
+		err = caddy.Validate(&parsed)
+		if err == nil || !strings.Contains(err.Error(), option+": ") || strings.Contains(err.Error(), "topsecret") {
+			t.Errorf("%s: %v", option, err)
+		}
+	}
+}
+
+func FuzzCaddyfile(f *testing.F) {
+	for _, seed := range []string{"", dqeBlock, dqeBlock + "\nmax_age 5m\noptional\ncountries FR GP", "brand \"a\" b\nsession_idle off", "cache memory {\n}", "verifier", "path /{x}"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, options string) {
+		text := "http://localhost {\nnumber_verify {\n" + options + "\n}\n}\n"
+		config, err := adapt(text)
+		if err != nil || strings.Contains(options, "import") {
+			return
+		}
+		again, err := adapt(string(caddyfile.Format([]byte(text))))
+		if err != nil || string(again) != string(config) {
+			t.Errorf("formatting changes it: %v\n%s\n%s", err, config, again)
+		}
+	})
+}

@@ -1,0 +1,447 @@
+package dqe
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nyaruka/phonenumbers/v2"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/numberverify/caddy-number-verify/examples/simulator"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+const (
+	testNonce  = "nonce-nonce-nonce-nonce-nonce-nonce-nonce-1"
+	testSecret = "client pass phrase"
+	testToken  = "TK94-token-of-this-attempt"
+)
+
+// provider answers each path with what a test sets.
+type provider struct {
+	answers map[string]http.HandlerFunc
+	mu      sync.Mutex
+	got     []*http.Request
+}
+
+func (p *provider) requests() []*http.Request {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.got
+}
+
+func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, "form", http.StatusBadRequest)
+		return
+	}
+	p.mu.Lock()
+	p.got = append(p.got, r)
+	p.mu.Unlock()
+	p.answers[r.URL.Path](w, r)
+}
+
+func says(text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) }
+}
+
+// tame answers as documented.
+func tame() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		pathToken:  says(`{"access_token":"` + testToken + `","token_type":"Bearer","expires_in":"300","refresh_token":"*TK9b"}`),
+		pathStart:  says(`{"status":"success","operator":"SFR","url":" https://op.example.net/check "}`),
+		pathResult: says(`{"status":"success","scope":"numVerify","numVerify":true}`),
+	}
+}
+
+// testClient is a client of a provider, and all that it logs.
+func testClient(t *testing.T, p *provider, change func(*settings)) (*client, *bytes.Buffer) {
+	t.Helper()
+	server := httptest.NewServer(p)
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := settings{server: u, licence: "LICENCE", name: "Example SAS", clientSecret: testSecret, timeout: 2 * time.Second, callbackToken: callbackLog}
+	if change != nil {
+		change(&s)
+	}
+	var logs bytes.Buffer
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&logs), zap.DebugLevel)
+	c := newClient(s, zap.New(core))
+	t.Cleanup(c.http.CloseIdleConnections)
+	t.Cleanup(func() {
+		for _, secret := range []string{testNonce, testSecret, testToken, "639980001"} {
+			if strings.Contains(logs.String(), secret) {
+				t.Errorf("a log holds %q: %s", secret, logs.String())
+			}
+		}
+	})
+	return c, &logs
+}
+
+func claimed(context.Context, string, time.Time) error { return nil }
+
+func startWith(t *testing.T, c *client, claim func(context.Context, string, time.Time) error) (*verifier.Started, error) {
+	t.Helper()
+	started, err := c.Start(t.Context(), verifier.StartRequest{
+		Number: "+33639980001", CallbackURL: "https://www.example.com/.number-verify/callback", State: testNonce, Claim: claim,
+	})
+	checkError(t, err)
+	return started, err
+}
+
+// checkError holds that an error can be logged.
+func checkError(t *testing.T, err error) {
+	t.Helper()
+	for _, secret := range []string{testNonce, testSecret, url.QueryEscape(testSecret), testToken, "639980001", "op.example.net"} {
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("an error holds %q: %v", secret, err)
+		}
+	}
+}
+
+func TestCallsCarryExactlyTheDocumentedParameters(t *testing.T) {
+	for _, get := range []bool{false, true} {
+		p := &provider{answers: tame()}
+		c, _ := testClient(t, p, func(s *settings) { s.get = get })
+		started, err := startWith(t, c, claimed)
+		if err != nil || started.URL != "https://op.example.net/check" || started.Operator != "SFR" {
+			t.Fatalf("%+v %v", started, err)
+		}
+		if outcome, err := c.Result(t.Context(), started.State); outcome != verifier.Verified || err != nil {
+			t.Fatalf("%v %v", outcome, err)
+		}
+		want := []struct {
+			path   string
+			params url.Values
+		}{
+			{"/ACCESS_TOKEN/", url.Values{"licence": {"LICENCE"}, "client_secret": {testSecret}, "grant_type": {"client_idmobile"}}},
+			{"/IDMOBILE/", url.Values{
+				"licence": {"LICENCE"}, "number": {"0639980001"}, "token": {testToken}, "name": {"Example SAS"}, "scope": {"numVerify"},
+				"redirect_uri": {"https://www.example.com/.number-verify/callback?state=" + testNonce},
+			}},
+			{"/GET/", url.Values{"Licence": {"LICENCE"}, "token": {testToken}, "scope": {"numVerify"}}},
+		}
+		for i, r := range p.requests() {
+			sent := r.PostForm
+			if get {
+				sent = r.URL.Query()
+			}
+			if r.URL.Path != want[i].path || !reflect.DeepEqual(sent, want[i].params) || (r.Method == http.MethodGet) != get || (!get && r.URL.RawQuery != "") {
+				t.Errorf("%s %s sends %v, want %v", r.Method, r.URL.Path, sent, want[i].params)
+			}
+		}
+	}
+}
+
+func TestEveryErrorIDHasItsClassAtEveryCall(t *testing.T) {
+	classes := map[verifier.Class]string{
+		verifier.Misconfigured:       "01 02 03 04 05 06 07 22 31 98",
+		verifier.NumberUnsupported:   "09 13 14 15 17",
+		verifier.NumberInvalid:       "10 11",
+		verifier.OperatorUnavailable: "12 16 18",
+		verifier.Mismatch:            "20",
+		verifier.Denied:              "21",
+		verifier.Expired:             "30",
+		verifier.ProviderUnavailable: "99 08 42 00",
+	}
+	for class, ids := range classes {
+		for _, id := range strings.Fields(ids) {
+			number := strings.TrimLeft(id, "0")
+			if number == "" {
+				number = "0"
+			}
+			for _, spelling := range []string{`"` + id + `"`, `"` + number + `"`, number} {
+				for path, call := range map[string]string{pathToken: callToken, pathStart: callStart, pathResult: callResult} {
+					for _, status := range []int{200, 400, 500} {
+						p := &provider{answers: tame()}
+						p.answers[path] = func(w http.ResponseWriter, _ *http.Request) {
+							w.WriteHeader(status)
+							fmt.Fprintf(w, `{"status":"error","error_id":%s,"error_type":"text of another id"}`, spelling)
+						}
+						c, _ := testClient(t, p, nil)
+						started, err := startWith(t, c, claimed)
+						if path == pathResult {
+							_, err = c.Result(t.Context(), started.State)
+						}
+						var refused *verifier.Error
+						if !errors.As(err, &refused) || refused.Class != class || refused.ID != id || refused.Call != call || refused.Again {
+							t.Errorf("%s at %s with %d: %+v", spelling, call, status, err)
+						}
+						if class == verifier.Misconfigured && refused != nil && refused.Hint == "" {
+							t.Errorf("%s: no hint for the site's operator", id)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestOnlyTrueMeansVerified(t *testing.T) {
+	for value, want := range map[string]verifier.Outcome{
+		`true`: verifier.Verified, `"true"`: verifier.Verified, `"True"`: verifier.Verified,
+		`false`: 0, `"false"`: 0, `null`: 0, `1`: 0, `"yes"`: 0, `"TRUE"`: 0, `[true]`: 0, `{"a":true}`: 0, `" true"`: 0, `""`: 0,
+	} {
+		p := &provider{answers: tame()}
+		p.answers[pathResult] = says(`{"status":"success","scope":"numVerify","numVerify":` + value + `}`)
+		c, _ := testClient(t, p, nil)
+		got, err := c.Result(t.Context(), verifier.State(`{"token":"`+testToken+`"}`))
+		if got != want || (want == 0) != (err != nil) {
+			t.Errorf("%s: %v %v", value, got, err)
+		}
+	}
+	for body, want := range map[string]verifier.Outcome{
+		`{"status":"pending","scope":"numVerify"}`:                   verifier.Pending,
+		`{"status":"pending","numVerify":true}`:                      verifier.Pending,
+		`{"scope":"numVerify","numVerify":true}`:                     verifier.Unknown,
+		`{"status":"error","numVerify":true}`:                        verifier.Unknown,
+		`{"status":"success","error_id":"20","numVerify":true}`:      verifier.Unknown,
+		`{"status":"success","scope":"numVerify"}`:                   verifier.Unknown,
+		`{"status":"success","error_id":"nonsense","numVerify":"1"}`: verifier.Unknown,
+	} {
+		p := &provider{answers: tame()}
+		p.answers[pathResult] = says(body)
+		c, _ := testClient(t, p, nil)
+		if got, err := c.Result(t.Context(), verifier.State(`{"token":"x"}`)); got != want || (want == verifier.Unknown) != (err != nil) {
+			t.Errorf("%s: %v %v", body, got, err)
+		}
+	}
+}
+
+func TestHostileAnswersRefuse(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"html":         says("<html>maintenance"),
+		"nothing":      says(""),
+		"an array":     says("[]"),
+		"a wrong type": says(`{"status":1,"access_token":2,"url":3}`),
+		"cut off":      says(`{"status":"success","access_token":"x`),
+		"status 503":   func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+		},
+		"50 MB": func(w http.ResponseWriter, _ *http.Request) {
+			for range 50 {
+				if _, err := w.Write(bytes.Repeat([]byte(" "), 1<<20)); err != nil {
+					return
+				}
+			}
+		},
+		"a reset": func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err == nil {
+				conn.Close()
+			}
+		},
+		"silence": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		for path, again := range map[string]bool{pathToken: false, pathStart: false, pathResult: true} {
+			t.Run(name+" at "+path, func(t *testing.T) {
+				p := &provider{answers: tame()}
+				p.answers[path] = answer
+				c, _ := testClient(t, p, func(s *settings) { s.timeout, s.get = 200*time.Millisecond, true })
+				var err error
+				if path == pathResult {
+					_, err = c.Result(t.Context(), verifier.State(`{"token":"`+testToken+`"}`))
+					checkError(t, err)
+				} else {
+					_, err = startWith(t, c, claimed)
+				}
+				var refused *verifier.Error
+				if !errors.As(err, &refused) || refused.Class != verifier.ProviderUnavailable || refused.Again != again {
+					t.Errorf("%+v", err)
+				}
+				for _, r := range p.requests() {
+					if r.URL.Path == "/elsewhere" {
+						t.Error("the redirect was followed, with all its secrets")
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestTokenCallByHTTPStatus(t *testing.T) {
+	for status, class := range map[int]verifier.Class{400: verifier.Misconfigured, 500: verifier.ProviderUnavailable} {
+		p := &provider{answers: tame()}
+		p.answers[pathToken] = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", status) }
+		c, _ := testClient(t, p, nil)
+		_, err := startWith(t, c, claimed)
+		var refused *verifier.Error
+		if !errors.As(err, &refused) || refused.Class != class || refused.Hint == "" {
+			t.Errorf("%d: %+v", status, err)
+		}
+	}
+}
+
+func TestUntrustedCertificateIsRefused(t *testing.T) {
+	server := httptest.NewTLSServer(&provider{answers: tame()})
+	defer server.Close()
+	c, _ := testClient(t, &provider{answers: tame()}, func(s *settings) { s.server, _ = url.Parse(server.URL) })
+	if _, err := startWith(t, c, claimed); err == nil {
+		t.Error("a certificate of nobody is accepted")
+	}
+}
+
+func TestTokenIsClaimedBeforeItIsUsed(t *testing.T) {
+	down := errors.New("the cache is down")
+	for _, failure := range []error{verifier.ErrClaimed, down} {
+		p := &provider{answers: tame()}
+		c, _ := testClient(t, p, nil)
+		_, err := startWith(t, c, func(_ context.Context, value string, until time.Time) error {
+			if value != testToken || time.Until(until) < time.Hour {
+				t.Errorf("claimed %d bytes until %s", len(value), until)
+			}
+			return failure
+		})
+		var refused *verifier.Error
+		if !errors.Is(err, failure) || (failure == verifier.ErrClaimed) != errors.As(err, &refused) {
+			t.Errorf("%v", err)
+		}
+		if len(p.requests()) != 1 {
+			t.Errorf("%d calls were made", len(p.requests()))
+		}
+	}
+}
+
+func TestStaticTokenIsReadForEachAttempt(t *testing.T) {
+	p := &provider{answers: tame()}
+	tokens := []string{testToken, "", testToken}
+	c, _ := testClient(t, p, func(s *settings) {
+		s.token = func() (string, error) {
+			next := tokens[0]
+			tokens = tokens[1:]
+			return next, nil
+		}
+	})
+	if _, err := startWith(t, c, claimed); err != nil || len(p.requests()) != 1 || p.requests()[0].URL.Path != pathStart {
+		t.Errorf("%v after %d calls", err, len(p.requests()))
+	}
+	var refused *verifier.Error
+	if _, err := startWith(t, c, claimed); !errors.As(err, &refused) || refused.Class != verifier.Misconfigured {
+		t.Errorf("an empty token: %v", err)
+	}
+}
+
+func TestCallbackToken(t *testing.T) {
+	issued := verifier.State(`{"token":"` + testToken + `"}`)
+	for _, c := range []struct {
+		mode   string
+		tokens []string
+		burns  bool
+		warns  bool
+	}{
+		{callbackLog, []string{testToken}, false, false},
+		{callbackLog, []string{"other"}, false, true},
+		{callbackLog, nil, false, false},
+		{callbackRequire, []string{testToken}, false, false},
+		{callbackRequire, []string{"other"}, true, false},
+		{callbackRequire, nil, true, false},
+		{callbackRequire, []string{testToken, testToken}, true, false},
+		{callbackIgnore, []string{"other"}, false, false},
+	} {
+		client, logs := testClient(t, &provider{}, func(s *settings) { s.callbackToken = c.mode })
+		_, err := client.Callback(issued, url.Values{"token": c.tokens, "status": {"error"}})
+		checkError(t, err)
+		if (err != nil) != c.burns || (logs.Len() > 0) != c.warns {
+			t.Errorf("%s %v: %v, %d bytes of log", c.mode, c.tokens, err, logs.Len())
+		}
+	}
+}
+
+func TestNumberFormats(t *testing.T) {
+	for format, want := range map[string]string{
+		"": "0639980001", "national": "0639980001", "e164": "+33639980001", "msisdn": "33639980001", "idd": "0033639980001",
+	} {
+		if got, err := formatNumber("+33639980001", format); got != want || err != nil {
+			t.Errorf("%s: %s %v", format, got, err)
+		}
+	}
+	for _, region := range []string{"GP", "RE", "MQ", "GF", "YT"} {
+		example := phonenumbers.GetExampleNumberForTypeInRegion(region, phonenumbers.MOBILE)
+		got, err := formatNumber(phonenumbers.Format(example, phonenumbers.E164), "national")
+		if want := "0" + phonenumbers.GetNationalSignificantNumber(example); got != want || err != nil {
+			t.Errorf("%s: %s %v, want %s", region, got, err, want)
+		}
+	}
+}
+
+func TestEveryNumberOfTheSimulatorWithoutAViolation(t *testing.T) {
+	want := map[int]verifier.Class{2: verifier.Mismatch, 3: verifier.Denied, 5: verifier.NumberUnsupported, 6: verifier.OperatorUnavailable,
+		7: verifier.NumberUnsupported, 8: verifier.OperatorUnavailable, 11: verifier.Mismatch, 12: verifier.ProviderUnavailable, 13: verifier.Expired, 14: verifier.Misconfigured}
+	for _, format := range []string{"national", "e164", "msisdn", "idd"} {
+		for _, get := range []bool{false, true} {
+			sim := simulator.New(simulator.Options{})
+			server := httptest.NewServer(sim)
+			c, _ := testClient(t, &provider{}, func(s *settings) {
+				s.server, _ = url.Parse(server.URL)
+				s.licence, s.clientSecret, s.name = simulator.DefaultLicence, simulator.DefaultClientSecret, simulator.DefaultName
+				s.numberFormat, s.get = format, get
+			})
+			for i := 1; i <= 14; i++ {
+				started, err := c.Start(t.Context(), verifier.StartRequest{
+					Number: fmt.Sprintf("+336399800%02d", i), CallbackURL: "https://www.example.com/cb", State: testNonce, Claim: claimed,
+				})
+				if err == nil {
+					resp, openErr := http.DefaultTransport.RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodGet, started.URL, nil))
+					if openErr != nil {
+						t.Fatal(openErr)
+					}
+					resp.Body.Close()
+					_, err = c.Result(t.Context(), started.State)
+				}
+				class, refuses := want[i]
+				var refused *verifier.Error
+				if refuses != (err != nil) || (refuses && (!errors.As(err, &refused) || refused.Class != class)) {
+					t.Errorf("%02d, %s: %v", i, format, err)
+				}
+			}
+			server.Close()
+			for _, violation := range sim.Violations() {
+				t.Error(violation)
+			}
+		}
+	}
+}
+
+func TestLifetimeOfAToken(t *testing.T) {
+	for raw, want := range map[string]time.Duration{
+		`"300"`: 5 * time.Minute, `600`: 10 * time.Minute, `"600"`: 10 * time.Minute, ``: defaultLifetime, `null`: defaultLifetime,
+		`"soon"`: defaultLifetime, `0`: defaultLifetime, `-5`: defaultLifetime, `1e300`: maxLifetime, `"NaN"`: defaultLifetime, `"Inf"`: maxLifetime,
+	} {
+		if got := lifetime([]byte(raw)); got != want {
+			t.Errorf("%s: %s", raw, got)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{`{"status":"success","numVerify":true}`, `{"error_id":20}`, `{"status":"error"}`, `[]`, `{"expires_in":"300","operator":"\u0000"}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		a, err := decode(callResult, body)
+		if err != nil {
+			return
+		}
+		if d := lifetime(a.ExpiresIn); d <= 0 || d > maxLifetime {
+			t.Errorf("lifetime %s", d)
+		}
+		if out, err := outcome(a); out == verifier.Verified && (err != nil || a.Status != "success") {
+			t.Errorf("verified by %q", body)
+		}
+	})
+}
