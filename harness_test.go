@@ -131,6 +131,9 @@ func (w *world) global(more string) string {
 					request>headers>X-Phone-Number delete
 					request>headers>X-Phone delete
 					request>headers>X-Test-Login delete
+					request>headers>X-User-Phone delete
+					request>headers>X-Forwarded-Uri delete
+					headers>X-User-Phone delete
 					request>uri query {
 						delete state
 						delete token

@@ -98,12 +98,7 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, v *Visit, verdict 
 func (verdict Verdict) Headers(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Add("Vary", "Cookie")
-	if verdict.Code == VerificationRequired {
-		h.Set("WWW-Authenticate", challenge)
-	}
-	if after := verdict.Code.retryAfter(); after != "" {
-		h.Set("Retry-After", after)
-	}
+	verdict.Code.headers(h)
 }
 
 // Detail is one English sentence for the error that a site's error routes get.

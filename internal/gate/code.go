@@ -3,6 +3,8 @@ package gate
 import (
 	"errors"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/verifier"
@@ -73,15 +75,26 @@ func (c Code) Status() int {
 // Detail is one English sentence for programs and logs.
 func (c Code) Detail() string { return codes[c].detail }
 
-// retryAfter is the Retry-After of codes that pass by themselves, in seconds.
-func (c Code) retryAfter() string {
+// retryAfter is how long to wait where what c tells passes by itself; 0 where it
+// does not.
+func (c Code) retryAfter() time.Duration {
 	switch c {
 	case CacheUnavailable, Busy:
-		return "5"
+		return 5 * time.Second
 	case ProviderUnavailable, OperatorUnavailable:
-		return "30"
+		return 30 * time.Second
 	default:
-		return ""
+		return 0
+	}
+}
+
+// headers sets what goes with a refusal.
+func (c Code) headers(h http.Header) {
+	if c.Status() == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", challenge)
+	}
+	if after := c.retryAfter(); after > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(after.Seconds())))
 	}
 }
 

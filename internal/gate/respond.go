@@ -61,17 +61,8 @@ func (g *Gate) problemJSON(w http.ResponseWriter, status int, code Code) {
 			Detail: info.detail, Code: code, VerifyURL: g.cfg.Path + "/",
 		}
 	}
-	g.codeHeaders(w.Header(), code)
+	code.headers(w.Header())
 	g.writeJSON(w, status, "application/problem+json", p)
-}
-
-func (g *Gate) codeHeaders(h http.Header, code Code) {
-	if code.Status() == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", challenge)
-	}
-	if after := code.retryAfter(); after != "" {
-		h.Set("Retry-After", after)
-	}
 }
 
 func (g *Gate) writeJSON(w http.ResponseWriter, status int, contentType string, body any) {
@@ -93,14 +84,15 @@ func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, sta
 	data.Base = g.cfg.Path
 	data.Status = status
 	data.SessionTTL = g.sessionTTL
+	if status >= http.StatusBadRequest && data.Code != "" {
+		data.RetryAfter = Code(data.Code).retryAfter()
+		Code(data.Code).headers(w.Header())
+	}
 	body, err := g.cfg.Pages.Render(name, data)
 	if err != nil {
 		g.log.Error("page not rendered", zap.String("page", string(name)), zap.Error(err))
 		g.problemJSON(w, http.StatusInternalServerError, "")
 		return
-	}
-	if data.Code != "" && status >= 400 {
-		g.codeHeaders(w.Header(), Code(data.Code))
 	}
 	g.secureHeaders(w.Header(), data.Nonce)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
