@@ -68,7 +68,7 @@ type Kind uint8
 // The kinds, and the type of Record.Value with each.
 const (
 	KindSession Kind = iota + 1 // *Session, by the session cookie
-	KindAttempt                 // *Attempt, by the state parameter of its callback
+	KindAttempt                 // *Attempt, by an id that is derived from the callback's state
 	KindPress                   // *Press, by browser, number and return path
 	KindRefusal                 // *Refusal, by the browser cookie
 	KindGrant                   // *Grant, by the browser cookie

@@ -79,7 +79,8 @@ type StartRequest struct {
 type Started struct {
 	// URL is where the browser is to be sent, checked with CheckURL.
 	URL string
-	// Operator is the mobile operator as the provider names it, or empty.
+	// Operator is the mobile operator as the provider names it, or empty. The
+	// gate makes it fit for headers and logs.
 	Operator string
 	// State is handed to Callback.
 	State State

@@ -196,13 +196,8 @@ func (g *Gate) serveStart(w http.ResponseWriter, r *http.Request, v *Visit, o *o
 		g.problemJSON(w, http.StatusTooEarly, "")
 		return
 	}
-	if err := g.cross.Check(r); err != nil {
-		g.problemFor(w, r, CrossOrigin, "/")
-		return
-	}
-	fields, status := postedFields(w, r)
-	if status != 0 {
-		g.problemJSON(w, status, "")
+	fields, ok := g.ownForm(w, r)
+	if !ok {
 		return
 	}
 	back := returnPath(fields.Get("return"), g.cfg.Path)
@@ -261,6 +256,21 @@ func (g *Gate) startRefused(w http.ResponseWriter, r *http.Request, v *Visit, o 
 	}
 	g.renewBrowserCookie(w, v, o)
 	g.page(w, r, pages.Form, code.Status(), data)
+}
+
+// ownForm reads what a page of this site has posted. Where it was another's, or
+// cannot be read, it has answered.
+func (g *Gate) ownForm(w http.ResponseWriter, r *http.Request) (fields url.Values, ok bool) {
+	if err := g.cross.Check(r); err != nil {
+		g.problemFor(w, r, CrossOrigin, "/")
+		return nil, false
+	}
+	fields, status := postedFields(w, r)
+	if status != 0 {
+		g.problemJSON(w, status, "")
+		return nil, false
+	}
+	return fields, true
 }
 
 // postedFields reads a form or a JSON object of strings. A status other than 0
@@ -365,13 +375,8 @@ func (g *Gate) status(w http.ResponseWriter, r *http.Request, v *Visit, o *origi
 
 // serveSignOut ends the visitor's session.
 func (g *Gate) serveSignOut(w http.ResponseWriter, r *http.Request, v *Visit, o *origin) {
-	if err := g.cross.Check(r); err != nil {
-		g.problemFor(w, r, CrossOrigin, "/")
-		return
-	}
-	fields, status := postedFields(w, r)
-	if status != 0 {
-		g.problemJSON(w, status, "")
+	fields, ok := g.ownForm(w, r)
+	if !ok {
 		return
 	}
 	if err := g.signOut(w, r, v, o); err != nil {

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -41,7 +40,6 @@ func decode(call string, body []byte) (*answer, error) {
 	if err := json.Unmarshal(body, &a); err != nil {
 		return nil, errNonsense // the cause could quote the body
 	}
-	a.Operator = cleanOperator(a.Operator)
 	if id := errorID(a.ErrorID); id != "" || a.Status == "error" {
 		return nil, classify(call, id, a.Operator)
 	}
@@ -90,18 +88,4 @@ func outcome(a *answer) (verifier.Outcome, error) {
 	default:
 		return verifier.Unknown, &verifier.Error{Class: verifier.Mismatch, Call: callResult, Operator: a.Operator}
 	}
-}
-
-// cleanOperator makes an operator's name fit for headers and logs.
-func cleanOperator(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return -1
-		}
-		return r
-	}, s)
-	if len(s) > 64 {
-		s = strings.ToValidUTF8(s[:64], "")
-	}
-	return strings.TrimSpace(s)
 }
