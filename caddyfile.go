@@ -70,7 +70,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if err := p.parse(h.Dispenser); err != nil {
 		return nil, err
 	}
-	if err := p.complete(&start, siteAddresses(h)); err != nil {
+	if err := p.complete(&start, onLoopback(h)); err != nil {
 		return nil, err
 	}
 	if err := agree(h, &start, p.handler); err != nil {
@@ -93,7 +93,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if err := p.parse(d); err != nil {
 		return nil, err
 	}
-	if wrong := p.handler.check(); wrong != nil {
+	if wrong := p.handler.check(false); wrong != nil {
 		return nil, p.at(&start, wrong)
 	}
 	return &p.handler, nil
@@ -109,7 +109,10 @@ type parser struct {
 
 func (p *parser) parse(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
-		return d.Err("takes no arguments but a matcher; put options in a block: number_verify { ... }")
+		if p.inDirective {
+			return d.Err("takes no arguments but a matcher; put options in a block: number_verify { ... }")
+		}
+		return d.Err("takes no arguments; put options in a block: number_verify { ... }")
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		name := d.Val()
@@ -129,9 +132,9 @@ func (p *parser) option(d *caddyfile.Dispenser, name string) error {
 	o := &p.handler.Options
 	switch name {
 	case "verifier":
-		return guest(d, "http.number_verify.verifiers", "provider", &o.VerifierRaw)
+		return guest(d, "provider", "verifier dqe { ... }", &o.VerifierRaw)
 	case "cache":
-		return guest(d, "http.number_verify.caches", "store", &o.CacheRaw)
+		return guest(d, "store", "cache memory", &o.CacheRaw)
 	case "public_url":
 		return list(d, &o.PublicURL)
 	case "countries":
@@ -192,15 +195,15 @@ func (p *parser) routeOption(d *caddyfile.Dispenser, name string) error {
 }
 
 // complete finds what is missing or wrong once the whole block is read.
-func (p *parser) complete(start *caddyfile.Dispenser, addresses []string) error {
+func (p *parser) complete(start *caddyfile.Dispenser, onLoopback bool) error {
 	h := &p.handler
 	if h.VerifierRaw == nil {
 		return p.at(start, errNoVerifier)
 	}
-	if len(h.PublicURL) == 0 && !allLoopback(addresses) {
-		return p.at(start, &optionError{"public_url", "is required: add 'public_url https://www.example.com', the address that visitors see"})
+	if len(h.PublicURL) == 0 && !onLoopback {
+		return p.at(start, &optionError{"public_url", "", "is required: add 'public_url https://www.example.com', the address that visitors see"})
 	}
-	if wrong := h.check(); wrong != nil {
+	if wrong := h.check(false); wrong != nil {
 		return p.at(start, wrong)
 	}
 	return nil
@@ -238,24 +241,22 @@ type endpointsOf struct {
 // endpoints there need: the first one would answer for both.
 func agree(h httpcaddyfile.Helper, start *caddyfile.Dispenser, handler Handler) error {
 	line := fmt.Sprintf("%s:%d", start.File(), start.Line())
-	full := handler
-	full.Options = full.withDefaults()
-	full.forgetRoute()
-	shared, err := json.Marshal(full)
+	handler.Options = handler.withDefaults()
+	shared, err := handler.gateKey()
 	if err != nil {
 		return start.Errf("encoding the options: %v", err)
 	}
-	key := strings.Join([]string{appName, strings.Join(siteAddresses(h), " "), full.Path}, " ")
+	key := strings.Join([]string{appName, strings.Join(siteAddresses(h), " "), handler.Path}, " ")
 	first, ok := h.State[key].(endpointsOf)
 	if !ok {
-		h.State[key] = endpointsOf{line, string(shared)}
+		h.State[key] = endpointsOf{line, shared}
 		return nil
 	}
-	if first.shared == string(shared) {
+	if first.shared == shared {
 		return nil
 	}
 	return start.Errf("number_verify here and in %s share the path %s but differ in more than max_age, optional, pass_errors, headers, session_ttl and session_idle; give one a path of its own, like 'path %s-2'",
-		first.line, full.Path, full.Path)
+		first.line, handler.Path, handler.Path)
 }
 
 // siteAddresses returns the addresses of the site that the directive stands in.
@@ -277,7 +278,10 @@ func siteAddresses(h httpcaddyfile.Helper) []string {
 	return addresses
 }
 
-func allLoopback(addresses []string) bool {
+// onLoopback tells whether no visitor from elsewhere reaches the directive. Any
+// site may invoke a named route, whatever its name.
+func onLoopback(h httpcaddyfile.Helper) bool {
+	addresses := siteAddresses(h)
 	for _, address := range addresses {
 		if !strings.Contains(address, "://") {
 			address = "//" + address
@@ -287,16 +291,16 @@ func allLoopback(addresses []string) bool {
 			return false
 		}
 	}
-	return len(addresses) > 0
+	return len(addresses) > 0 && !h.IsNamedRoute()
 }
 
 // guest reads a guest module: its name, and what it makes of its own block.
-func guest(d *caddyfile.Dispenser, namespace, inlineKey string, raw *json.RawMessage) error {
+func guest(d *caddyfile.Dispenser, inlineKey, example string, raw *json.RawMessage) error {
+	kind := d.Val()
 	if !d.NextArg() {
-		return d.Errf("%s needs the name of a module, like '%s'", strings.TrimPrefix(namespace, "http.number_verify."),
-			map[string]string{"provider": "verifier dqe { ... }", "store": "cache memory"}[inlineKey])
+		return d.Errf("%s needs the name of a module, like '%s'", kind, example)
 	}
-	name := d.Val()
+	name, namespace := d.Val(), "http.number_verify."+kind+"s"
 	id := namespace + "." + name
 	if _, err := caddy.GetModule(id); err != nil {
 		return d.Errf("there is no %s %q in this Caddy; built in are %s", inlineKey, name, strings.Join(moduleNames(namespace), ", "))
@@ -358,8 +362,10 @@ func nothing(d *caddyfile.Dispenser) error {
 	return noBlock(d, name)
 }
 
+// noBlock refuses what is left of the line, which is a block, an empty one too.
 func noBlock(d *caddyfile.Dispenser, name string) error {
-	if d.NextBlock(d.Nesting()) {
+	next := *d
+	if !next.NextLine() && next.Next() {
 		return d.Errf("%s takes no block", name)
 	}
 	return nil

@@ -33,7 +33,14 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"set twice":                 {site("region FR\nregion FR"), ":10", "set twice, first in line 9"},
 		"no value":                  {site("path"), ":9", "path takes exactly one value"},
 		"two values":                {site("path /a /b"), ":9", "path takes exactly one value"},
-		"a block":                   {site("path /a {\nx\n}"), "", "path takes no block"},
+		"a block":                   {site("path /a {\nx\n}"), ":9", "path takes no block"},
+		"an empty block":            {site("path /a {\n}"), ":9", "path takes no block"},
+		"a block after a list":      {site("countries FR {\nGP\n}"), ":9", "countries takes no block"},
+		"a block after a flag":      {site("optional {\n}"), ":9", "optional takes no block"},
+		"a block after a duration":  {site("max_age 5m {\n}"), ":9", "max_age takes no block"},
+		"a block after the brand":   {site("brand a {\n}"), ":9", "brand takes no block"},
+		"cache without a name":      {site("cache"), ":9", "cache needs the name of a module, like 'cache memory'"},
+		"idle off and more":         {site("session_idle off 5m"), ":9", "session_idle takes exactly one value"},
 		"empty value":               {site(`brand ""`), ":9", "brand takes a name"},
 		"brand of three":            {site("brand a b c"), ":9", "brand takes a name and perhaps a logo"},
 		"flag with value":           {site("optional yes"), ":9", "optional takes no value"},
@@ -42,22 +49,33 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"no duration":               {site("refused_ttl soon"), ":9", "longer than 0"},
 		"zero idle":                 {site("session_idle 0"), ":9", "longer than 0"},
 		"max_age":                   {site("max_age never"), ":9", "longer than 0"},
+		"calling code as a country": {site("region 001"), ":9", "two upper-case letters of ISO 3166-1"},
+		"unknown country":           {site("region XX"), ":9", "two upper-case letters of ISO 3166-1"},
 		"lower-case country":        {site("region fr"), ":9", "two upper-case letters of ISO 3166-1"},
 		"no country":                {site("countries FR XX"), ":9", `"XX" is no country`},
 		"no countries":              {site("countries"), ":9", "takes one or more values"},
 		"path without slash":        {site("path verify"), ":9", "must begin with a slash"},
 		"path is the site":          {site("path /"), ":9", "write it like /.number-verify"},
+		"path with a query":         {site("path /a?b=c"), ":9", "no plain path"},
+		"path, half a placeholder":  {site("path /a{b"), ":9", "no plain path"},
 		"path with dots":            {site("path /a/../b"), ":9", "no plain path"},
 		"prefix of the gate's own":  {site("cookie_name __Host-x"), ":9", "the gate adds __Host- itself"},
+		"cookie name with blank":    {site(`cookie_name "a b"`), ":9", "is no name for a cookie"},
+		"cookie domain, injection":  {site(`cookie_domain "example.com;x"`), ":9", "write it like example.com"},
 		"cookie domain with dot":    {site("cookie_domain .example.com"), ":9", "write it like example.com"},
 		"cookie domain elsewhere":   {site("cookie_domain example.net"), ":9", "does not cover the public_url"},
 		"headers without dash":      {site("headers X"), ":9", "write it like X-Verified-, or off"},
+		"link with a password":      {site("privacy_url https://a:b@www.example.com"), ":9", "is no link"},
+		"link to another host":      {site("fallback_url //www.example.com"), ":9", "is no link"},
 		"javascript link":           {site("support_url javascript:alert(1)"), ":9", "is no link"},
 		"constant number":           {site("number 0639980001"), ":9", "must be a placeholder"},
 		"unknown provider":          {strings.Replace(site(""), "verifier dqe", "verifier other", 1), ":3", `no provider "other" in this Caddy; built in are dqe`},
 		"provider without a name":   {strings.Replace(site(""), "verifier dqe {", "verifier {", 1), ":3", ""},
 		"memory with an argument":   {site("cache memory 5"), ":9", ""},
 		"argument after directive":  {"www.example.com {\nnumber_verify /a /b {\n" + dqeBlock + "\n}\n}", ":2", "takes no arguments but a matcher"},
+		"argument, global":          {"{\nnumber_verify /a {\n}\n}\nwww.example.com\n", ":2", "takes no arguments; put options in a block"},
+		"wrong value, global":       {"{\nnumber_verify {\nregion fr\n}\n}\nwww.example.com\n", ":3", "two upper-case letters"},
+		"global, seen with a site":  {"{\nnumber_verify {\ncookie_domain example.com\n}\n}\nwww.example.net {\nnumber_verify {\npublic_url https://www.example.net\n" + dqeBlock + "\n}\n}", ":7", "does not cover the public_url"},
 		"no verifier":               {"www.example.com {\nnumber_verify {\npublic_url https://www.example.com\n}\n}", ":2", "add a block 'verifier dqe"},
 		"no public_url":             {"www.example.com {\nnumber_verify {\n" + dqeBlock + "\n}\n}", ":2", "add 'public_url https://www.example.com'"},
 		"no public_url, any host":   {":8080 {\nnumber_verify {\n" + dqeBlock + "\n}\n}", ":2", "public_url"},
@@ -65,6 +83,11 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"public_url with a path":    {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com/x", 1), ":10", "must end after the host or port"},
 		"public_url, no scheme":     {strings.Replace(site(""), "public_url https://www.example.com", "public_url www.example.com", 1), ":10", "must begin with https:// or http://"},
 		"public_url, wildcard":      {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://*.example.com", 1), ":10", "without wildcards"},
+		"public_url with a query":   {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com?x=1", 1), ":10", "must end after the host or port"},
+		"public_url with a user":    {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://me@www.example.com", 1), ":10", "nothing before it"},
+		"public_url of websockets":  {strings.Replace(site(""), "public_url https://www.example.com", "public_url wss://www.example.com", 1), ":10", "must begin with https:// or http://"},
+		"second public_url":         {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com example.com", 1), ":10", "must begin with https:// or http://"},
+		"public_url without value":  {strings.Replace(site(""), "public_url https://www.example.com", "public_url", 1), ":10", "takes one or more values"},
 		"plain http server":         {strings.Replace(site(""), "https://dqe", "http://dqe", 1), ":4", "must begin with https://"},
 		"no licence":                {strings.Replace(site(""), "licence code", "", 1), ":3", "licence is required"},
 		"no secret":                 {strings.Replace(site(""), "client_secret {env.X_SECRET}", "", 1), ":3", "client_secret is required"},
@@ -73,15 +96,18 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"bad timeout":               {strings.Replace(site(""), "licence code", "licence code\ntimeout 0s", 1), ":6", "longer than 0"},
 		"route option, global":      {"{\nnumber_verify {\nmax_age 5m\n}\n}\nwww.example.com\n", ":3", "belongs to a route"},
 		"global option twice":       {"{\nnumber_verify {\n}\nnumber_verify {\n}\n}\nwww.example.com\n", ":4", "set twice"},
+		"missing, in route":         {"www.example.com {\nroute /a* {\nhandle {\nnumber_verify {\n" + dqeBlock + "\n}\n}\n}\n}", ":4", "public_url: is required"},
+		"shared path, two handles":  {"http://localhost {\nhandle /a* {\nnumber_verify {\n" + dqeBlock + "\n}\n}\nhandle {\nnumber_verify {\n" + dqeBlock + "\nnumber {http.auth.user.phone}\n}\n}\n}", ":13", "Caddyfile:3 share the path /.number-verify"},
 		"nested in handle":          {"www.example.com {\nhandle /a* {\nnumber_verify {\ncolour red\n}\n}\n}", ":4", "unknown subdirective"},
 		"shared path, other region": {"http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nregion BE\n}\n}", ":10", "Caddyfile:2 share the path /.number-verify"},
+		"shared path, what to do":   {"http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nresult_wait 1m\n}\n}", ":10", "give one a path of its own"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := adapt(c.text)
 			if err == nil {
 				t.Fatal("it adapts")
 			}
-			if !strings.Contains(err.Error(), "Caddyfile"+c.line) || !strings.Contains(err.Error(), c.want) {
+			if !strings.Contains(err.Error()+",", "at Caddyfile"+c.line+",") || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("want Caddyfile%s and %q in: %v", c.line, c.want, err)
 			}
 		})
@@ -89,7 +115,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 }
 
 func TestMistakesNeverRepeatASecret(t *testing.T) {
-	for _, line := range []string{"client_secret top secret phrase", "client_secret topsecretphrase {\nx\n}", "token top secret", "server https://topsecret@dqe.example.com"} {
+	for _, line := range []string{"client_secret top secret phrase", "client_secret topsecretphrase {\nx\n}", "token top secret", "server https://topsecret@dqe.example.com", "client_secret x\n}\npublic_url https://me:topsecret@www.example.com\nsupport_url /a {", "client_secret x\n}\nsupport_url https://me:topsecret@www.example.com\ncache memory {"} {
 		_, err := adapt("http://localhost {\nnumber_verify {\nverifier dqe {\nlicence code\nname x\n" + line + "\n}\n}\n}")
 		if err == nil || strings.Contains(err.Error(), "secret phrase") || strings.Contains(err.Error(), "topsecret") || strings.Contains(err.Error(), "top secret") {
 			t.Errorf("%q: %v", line, err)
@@ -102,7 +128,8 @@ func TestDirectivesThatMayShareAPath(t *testing.T) {
 		"other age, headers, lifetimes": "http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nmax_age 5m\noptional\npass_errors\nheaders off\nsession_ttl 1h\nsession_idle 5m\n}\n}",
 		"other path":                    "http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nregion BE\npath /.other\n}\n}",
 		"other site":                    "http://localhost:1 {\nnumber_verify {\n" + dqeBlock + "\n}\n}\nhttp://localhost:2 {\nnumber_verify {\n" + dqeBlock + "\nregion BE\n}\n}",
-		"defaults written out":          "http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nregion FR\npath /.number-verify/\n}\n}",
+		"defaults written out":          "http://localhost {\nnumber_verify /a {\n" + dqeBlock + "\n}\nnumber_verify /b {\n" + dqeBlock + "\nregion FR\npath /.number-verify/\ncache memory\nattempt_ttl 3m\n}\n}",
+		"two handle blocks":             "http://localhost {\nhandle /a* {\nnumber_verify {\n" + dqeBlock + "\npath /a/.verify\n}\n}\nhandle /b* {\nnumber_verify {\n" + dqeBlock + "\npath /b/.verify\nregion BE\n}\n}\n}",
 		"no block, all is global":       "{\nnumber_verify {\n" + dqeBlock + "\n}\n}\nhttp://localhost {\nnumber_verify /a\nnumber_verify /b {\nmax_age 1m\n}\n}",
 		"loopback without public_url":   "http://localhost:8080, http://127.0.0.1:8080, http://[::1]:8080, http://app.localhost {\nnumber_verify {\n" + dqeBlock + "\n}\n}",
 	} {

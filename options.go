@@ -3,11 +3,13 @@ package numberverify
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
@@ -121,6 +123,9 @@ func (o Options) withDefaults() Options {
 	if len(o.Countries) == 0 {
 		o.Countries = defaultCountries
 	}
+	if o.CacheRaw == nil {
+		o.CacheRaw = json.RawMessage(`{"store":"memory"}`)
+	}
 	return o
 }
 
@@ -142,6 +147,9 @@ func (h *Handler) resolve() (Options, error) {
 	}
 	if h.VerifierRaw == nil {
 		return Options{}, errNoVerifier
+	}
+	if wrong := h.check(false); wrong != nil {
+		return Options{}, wrong
 	}
 	o := h.Options
 	repl := caddy.NewReplacer()
@@ -167,7 +175,8 @@ func (h *Handler) resolve() (Options, error) {
 	}
 	checked := *h
 	checked.Options = o
-	if wrong := checked.check(); wrong != nil {
+	if wrong := checked.check(true); wrong != nil {
+		wrong.value = "" // a placeholder yields it: it may be a secret
 		return Options{}, wrong
 	}
 	return o.withDefaults(), nil
@@ -196,37 +205,48 @@ func (o *Options) strings() []namedString {
 	return slices.DeleteFunc(all, func(s namedString) bool { return *s.value == "" })
 }
 
-// optionError is a mistake in one option.
-type optionError struct{ option, text string }
+// optionError is a mistake in one option: its value, where there is one to tell,
+// and what is wrong with it.
+type optionError struct{ option, value, text string }
 
-func (e *optionError) Error() string { return e.option + ": " + e.text }
+func (e *optionError) Error() string {
+	// what stands before an @ may be a password
+	if e.value == "" || strings.Contains(e.value, "@") {
+		return e.option + ": " + e.text
+	}
+	return fmt.Sprintf("%s: %q %s", e.option, e.value, e.text)
+}
 
-var errNoVerifier = &optionError{"verifier", "is required: add a block 'verifier dqe { ... }'"}
+var errNoVerifier = &optionError{"verifier", "", "is required: add a block 'verifier dqe { ... }'"}
 
 // check finds the first mistake. What holds a placeholder cannot be checked
-// before it is resolved, and passes. It serves the Caddyfile, which knows the
-// option's line, and the loading of JSON alike.
-func (h *Handler) check() *optionError {
+// before it is resolved, and passes until then. It serves the Caddyfile, which
+// knows the option's line, and the loading of JSON alike.
+func (h *Handler) check(resolved bool) *optionError {
+	known := func(s string) bool { return resolved || !hasPlaceholder(s) }
 	for _, s := range h.PublicURL {
-		if hasPlaceholder(s) {
+		if !known(s) {
 			continue
 		}
 		if _, err := gate.ParseOrigin(s); err != nil {
-			return &optionError{"public_url", fmt.Sprintf("%q %v; write it like https://www.example.com", s, err)}
+			return &optionError{"public_url", s, err.Error() + "; write it like https://www.example.com"}
 		}
 	}
 	for _, s := range h.strings() {
-		if hasPlaceholder(*s.value) {
+		if !known(*s.value) {
 			continue
 		}
 		if text := checkString(s.name, *s.value); text != "" {
-			return &optionError{s.name, text}
+			return &optionError{s.name, *s.value, text}
 		}
 	}
 	for _, country := range h.Countries {
-		if !hasPlaceholder(country) && !gate.ValidRegion(country) {
-			return &optionError{"countries", fmt.Sprintf("%q is no country; write two upper-case letters of ISO 3166-1, like FR", country)}
+		if known(country) && !validCountry(country) {
+			return &optionError{"countries", country, noCountry}
 		}
+	}
+	if known(h.CookieDomain) && !h.domainCovers(known) {
+		return &optionError{"cookie_domain", h.CookieDomain, "does not cover the public_url; write the domain in which all of them end"}
 	}
 	for _, d := range []struct {
 		name  string
@@ -240,35 +260,41 @@ func (h *Handler) check() *optionError {
 		{"result_wait", h.ResultWait},
 	} {
 		if d.value < 0 {
-			return &optionError{d.name, "must be longer than 0; write it like 90s, 30m or 24h"}
+			return &optionError{d.name, "", "must be longer than 0; write it like 90s, 30m or 24h"}
 		}
 	}
 	if h.Number != "" && !hasPlaceholder(h.Number) {
-		return &optionError{"number", "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}
-	}
-	return h.checkDomain()
-}
-
-// checkDomain finds origins outside the cookie domain, whose visitors would
-// never keep a session.
-func (h *Handler) checkDomain() *optionError {
-	if h.CookieDomain == "" || hasPlaceholder(h.CookieDomain) {
-		return nil
-	}
-	for _, s := range h.PublicURL {
-		u, err := url.Parse(s)
-		if err != nil || hasPlaceholder(s) {
-			continue
-		}
-		host, domain := strings.ToLower(u.Hostname()), strings.ToLower(h.CookieDomain)
-		if host != domain && !strings.HasSuffix(host, "."+domain) {
-			return &optionError{"cookie_domain", fmt.Sprintf("%q does not cover the public_url %s", h.CookieDomain, s)}
-		}
+		return &optionError{"number", "", "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}
 	}
 	return nil
 }
 
-func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
+// domainCovers tells whether visitors of all known origins would keep a session.
+func (h *Handler) domainCovers(known func(string) bool) bool {
+	domain := strings.ToLower(h.CookieDomain)
+	if domain == "" {
+		return true
+	}
+	for _, s := range h.PublicURL {
+		u, err := url.Parse(s)
+		if err != nil || !known(s) {
+			continue
+		}
+		if host := strings.ToLower(u.Hostname()); host != domain && !strings.HasSuffix(host, "."+domain) {
+			return false
+		}
+	}
+	return true
+}
+
+func hasPlaceholder(s string) bool {
+	_, rest, open := strings.Cut(s, "{")
+	return open && strings.Contains(rest, "}")
+}
+
+const noCountry = "is no country; write two upper-case letters of ISO 3166-1, like FR"
+
+func validCountry(s string) bool { return len(s) == 2 && gate.ValidRegion(s) }
 
 // checkString returns what is wrong with an option's value and what to write
 // instead, or "".
@@ -277,23 +303,25 @@ func checkString(name, value string) string {
 	case "path":
 		return checkPath(value)
 	case "region":
-		if !gate.ValidRegion(value) {
-			return fmt.Sprintf("%q is no country; write two upper-case letters of ISO 3166-1, like FR", value)
+		if !validCountry(value) {
+			return noCountry
 		}
 	case "headers":
 		if value != headersOff && (!httpguts.ValidHeaderFieldName(value) || !strings.HasSuffix(value, "-")) {
-			return fmt.Sprintf("%q is no prefix for header names; write it like X-Verified-, or off", value)
+			return "is no prefix for header names; write it like X-Verified-, or off"
 		}
 	case "cookie_name":
 		if !httpguts.ValidHeaderFieldName(value) || strings.HasPrefix(value, "__") {
-			return fmt.Sprintf("%q is no name for a cookie; write letters, digits and dashes; the gate adds __Host- itself", value)
+			return "is no name for a cookie; write letters, digits and dashes; the gate adds __Host- itself"
 		}
 	case "cookie_domain":
-		if strings.HasPrefix(value, ".") || strings.ContainsAny(value, "/:*, ") || !strings.Contains(value, ".") {
-			return fmt.Sprintf("%q is no domain for cookies; write it like example.com", value)
+		if !validDomain(value) {
+			return "is no domain for cookies; write it like example.com"
 		}
 	case "support_url", "privacy_url", "fallback_url":
-		return checkLink(value)
+		if !validLink(value) {
+			return "is no link; write an https:// address, mailto:, tel: or a path of the site"
+		}
 	}
 	return ""
 }
@@ -302,11 +330,11 @@ func checkPath(p string) string {
 	trimmed := strings.TrimSuffix(p, "/")
 	switch {
 	case !strings.HasPrefix(p, "/"):
-		return fmt.Sprintf("%q must begin with a slash", p)
+		return "must begin with a slash; write it like /.number-verify"
 	case trimmed == "":
 		return "must not be the whole site; write it like /.number-verify"
-	case path.Clean(p) != trimmed || strings.ContainsAny(p, `?#%\*;"' `) || strings.ContainsFunc(p, isControl):
-		return fmt.Sprintf("%q is no plain path; write it like /.number-verify", p)
+	case path.Clean(p) != trimmed || strings.ContainsAny(p, `?#%\*;"' {}`) || strings.ContainsFunc(p, isControl):
+		return "is no plain path; write it like /.number-verify"
 	default:
 		return ""
 	}
@@ -314,20 +342,25 @@ func checkPath(p string) string {
 
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f }
 
-// checkLink admits what a link on a page may point to.
-func checkLink(s string) string {
+// validDomain admits a domain that net/http does not silently drop from a
+// cookie, which would then hold for one host only.
+func validDomain(s string) bool {
+	cookie := http.Cookie{Name: "number-verify", Domain: s}
+	return cookie.Valid() == nil && strings.Contains(s, ".") && strings.Trim(s, ".") == s
+}
+
+// validLink admits what a link on a page may point to.
+func validLink(s string) bool {
 	u, err := url.Parse(s)
-	if err == nil {
-		switch {
-		case u.Scheme == "https" || u.Scheme == "http":
-			if u.Host != "" {
-				return ""
-			}
-		case u.Scheme == "mailto" || u.Scheme == "tel":
-			return ""
-		case u.Scheme == "" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
-			return ""
-		}
+	if err != nil || u.User != nil || strings.ContainsAny(s, "\\\"'<>` ") || strings.ContainsFunc(s, unicode.IsControl) {
+		return false
 	}
-	return fmt.Sprintf("%q is no link; write an https:// address, mailto:, tel: or a path of the site", s)
+	switch u.Scheme {
+	case "https", "http":
+		return u.Hostname() != ""
+	case "mailto", "tel":
+		return u.Opaque != ""
+	default:
+		return u.Scheme == "" && u.Host == "" && strings.HasPrefix(s, "/")
+	}
 }

@@ -72,6 +72,8 @@
 //	.Retry          address of the form, with the return path
 //	.OfferFallback  whether FallbackURL is there and may help with this code
 //	.NumberWrong    whether the code is about the number itself
+//	.NetworkAdvised whether .Problem.Advice speaks of Wi-Fi already: then
+//	                .Words.Before would say it twice
 //	.Words          the fixed words of the built-in pages, by the names in
 //	                texts.go: {{.Words.Submit}}
 //

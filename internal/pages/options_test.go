@@ -153,6 +153,26 @@ func TestOwnTemplatesReplaceOneByOne(t *testing.T) {
 	}
 }
 
+func TestTemplateInTheDocumentationWorks(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := strings.ReplaceAll(strings.ReplaceAll(string(doc), "//\t", ""), "//", "")
+	from := strings.Index(shown, `{{define "content"}}`)
+	length := strings.Index(shown[max(0, from):], "\n{{end}}")
+	if from < 0 || length < 0 {
+		t.Fatal("doc.go shows no template")
+	}
+	dir := t.TempDir()
+	write(t, dir, "problem.html", shown[from:from+length]+"\n{{end}}")
+	p := newPages(t, Options{Dir: dir})
+	main := render(t, p, Problem, Data{Lang: "en", Code: "busy"}).one("main")
+	if attr(main, "data-code") != "busy" || !strings.Contains(text(main), english.problems["busy"].Title) {
+		t.Error("it gives another page")
+	}
+}
+
 func TestOwnFrameGoesAroundAllPages(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "base.html", `<!doctype html><html lang="{{.Lang}}"><title>{{.Title}}</title><p>Own frame</p>{{template "content" .}}</html>`)

@@ -89,6 +89,7 @@ type view struct {
 	Seconds                             int
 	Retry                               string
 	OfferFallback, NumberWrong          bool
+	NetworkAdvised                      bool
 	Brand                               string
 	LogoSource                          template.URL
 	SupportURL, PrivacyURL, FallbackURL template.URL
@@ -216,5 +217,6 @@ func (p *Pages) view(name Name, data Data) view {
 	}
 	v.OfferFallback = v.FallbackURL != "" && offersFallback(data.Code)
 	v.NumberWrong = concernsNumber(data.Code)
+	v.NetworkAdvised = concernsNetwork(data.Code)
 	return v
 }

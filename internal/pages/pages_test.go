@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -320,6 +321,67 @@ func TestFieldIsMarkedWhereTheNumberIsTheReason(t *testing.T) {
 		marked := attr(number, "aria-invalid") == "true" && strings.Contains(attr(number, "aria-describedby"), "reason")
 		if marked != slices.Contains(wrong, code) {
 			t.Errorf("%s: marked is %v", code, marked)
+		}
+	}
+}
+
+func TestAlertOnlyWithARefusal(t *testing.T) {
+	eachPage(t, func(t *testing.T, pages *Pages, name Name, data Data) {
+		p := render(t, pages, name, data)
+		want := name == Form && data.Code != ""
+		if got := strings.Contains(p.body, `role="alert"`); got != want {
+			t.Errorf("alert is %v", got)
+		}
+	})
+}
+
+func TestOnlyTheFormIsSentAndByOneButton(t *testing.T) {
+	eachPage(t, func(t *testing.T, pages *Pages, name Name, data Data) {
+		p := render(t, pages, name, data)
+		if name != Form {
+			if len(p.all("form"))+len(p.all("button"))+len(p.all("input")) != 0 {
+				t.Error("there is something to send")
+			}
+			return
+		}
+		if form := p.one("form"); attr(form, "action") != data.Base+"/start" || attr(form, "method") != "post" {
+			t.Errorf("the form goes to %s %s", attr(form, "method"), attr(form, "action"))
+		}
+		if attr(p.one("button"), "type") != "submit" {
+			t.Error("the button does not submit")
+		}
+		if back := p.input("return"); attr(back, "type") != "hidden" || attr(back, "value") != data.Return {
+			t.Errorf("return is a field %q with %q", attr(back, "type"), attr(back, "value"))
+		}
+	})
+}
+
+// phone finds what reads like a phone number with all its digits.
+var phone = regexp.MustCompile(`(\+|\b0)[0-9](?:[ .\x{a0}-]?[0-9]){7,}`)
+
+func TestNoPageShowsANumberButTheExample(t *testing.T) {
+	eachPage(t, func(t *testing.T, pages *Pages, name Name, data Data) {
+		p := render(t, pages, name, data)
+		for _, found := range phone.FindAllString(text(p.root), -1) {
+			if found != "06\u00a039\u00a098\u00a012\u00a034" || name != Form {
+				t.Errorf("it shows %s", found)
+			}
+		}
+		if field := p.input("number"); field != nil && (attr(field, "value") != "" || attr(field, "placeholder") != "") {
+			t.Error("the field repeats a number")
+		}
+	})
+}
+
+func TestFormSpeaksOfWiFiOnceOnly(t *testing.T) {
+	pages := newPages(t, Options{})
+	for lang, in := range languages {
+		for _, code := range append(Codes(), "") {
+			advised := strings.Contains(strings.Join(in.problems[code].Advice, " "), "Wi-Fi")
+			main := text(render(t, pages, Form, Data{Lang: lang, Code: code}).one("main"))
+			if strings.Contains(main, in.words.Before) == advised {
+				t.Errorf("%s, %q: the advice speaks of Wi-Fi: %v, and so does the note", lang, code, advised)
+			}
 		}
 	}
 }

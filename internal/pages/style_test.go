@@ -81,6 +81,24 @@ func TestContrastOfKnownColours(t *testing.T) {
 	}
 }
 
+// WCAG 2.2, 2.5.5: 44 px, which are 2.75rem.
+func TestWhatIsTouchedIsLargeEnough(t *testing.T) {
+	base, err := builtin.ReadFile("templates/base.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, selector := range []string{"input[type=tel]", ".button", "footer a"} {
+		rule := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(selector) + `\{[^}]*min-height:([0-9.]+)rem`).FindSubmatch(base)
+		if rule == nil {
+			t.Errorf("%s has no least height", selector)
+			continue
+		}
+		if height, err := strconv.ParseFloat(string(rule[1]), 64); err != nil || height < 2.75 {
+			t.Errorf("%s is %s rem high", selector, rule[1])
+		}
+	}
+}
+
 func TestStyleUsesOnlyItsColours(t *testing.T) {
 	base, err := builtin.ReadFile("templates/base.html")
 	if err != nil {

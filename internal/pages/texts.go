@@ -83,6 +83,16 @@ func concernsNumber(code string) bool {
 	}
 }
 
+// concernsNetwork tells whether the advice speaks of Wi-Fi and mobile data.
+func concernsNetwork(code string) bool {
+	switch code {
+	case "number_mismatch", "operator_unavailable", "result_timeout", "attempt_expired":
+		return true
+	default:
+		return false
+	}
+}
+
 // problem is the text of a page's code; a code that has none, and a problem page
 // without one, read "not available now".
 func (t *texts) problem(name Name, code string) problem {
