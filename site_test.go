@@ -625,3 +625,21 @@ func TestOperatorsTemplatesReplaceTheBuiltIn(t *testing.T) {
 		t.Error("no brand on the form")
 	}
 }
+
+func TestSessionTooOldForOneRouteAsksAgainAndNeverLoops(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.loadWith("number_verify {\npublic_url http://SITE\nVERIFIER\n}\n", `http://SITE {
+		number_verify /account/*
+		number_verify /short/* {
+			session_ttl 1s
+		}
+		reverse_proxy UPSTREAM
+	}`)
+	visitor := w.browser()
+	visitor.arrivesAt("/account/")
+	waitUntil(t, func() bool { return visitor.open("/short/").StatusCode == http.StatusSeeOther })
+	form := visitor.follow(visitor.open("/short/"))
+	if end := visitor.arrive(visitor.submit(form, "06 39 98 00 01")); end.Request.URL.Path != "/short/" {
+		t.Errorf("ends at %s %q", end.Request.URL, end.code())
+	}
+}

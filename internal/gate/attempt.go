@@ -149,7 +149,7 @@ func (g *Gate) wait(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 	browser, _ := secretCookie(v.cookies, o.browser)
 	a, _, err := get[cache.Attempt](r.Context(), g, g.attemptKey(o, id))
 	switch {
-	case errors.Is(err, cache.ErrNotFound) || (err == nil && a.Phase == cache.PhaseStarted):
+	case errors.Is(err, cache.ErrNotFound) || (err == nil && (a.Phase == cache.PhaseStarted || a.Account != g.account)):
 		g.redirect(w, g.problemURL(AttemptUnknown))
 	case err != nil:
 		g.redirect(w, g.problemURL(g.failed("wait", err)))
@@ -282,9 +282,10 @@ func (g *Gate) ask(ctx context.Context, o *origin, key cache.Key, rec *cache.Rec
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTime)
+		ctx := context.WithoutCancel(ctx) // also for the record, when the call has used up its time
+		call, cancel := context.WithTimeout(ctx, callTime)
 		defer cancel()
-		outcome, err := g.cfg.Verifier.Result(ctx, a.State)
+		outcome, err := g.cfg.Verifier.Result(call, a.State)
 		if err := g.record(ctx, o, key, taken, browser, outcome, err); err != nil {
 			g.log.Warn("result not recorded", zap.Error(err))
 		}
@@ -366,7 +367,7 @@ func (g *Gate) afterEnd(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	case a.ReturnedAt.IsZero():
 		g.redirect(w, g.problemURL(AttemptExpired))
 	default:
-		g.redirect(w, g.formURL(v, o, back, 0))
+		g.redirect(w, g.formURL(v, back, 0))
 	}
 }
 

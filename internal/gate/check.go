@@ -53,7 +53,7 @@ func (g *Gate) Check(r *http.Request, v *Visit, route Route) Verdict {
 	if !v.isSafe() {
 		return Verdict{Code: VerificationRequired, Status: VerificationRequired.Status(), origin: o}
 	}
-	return Verdict{Location: g.formURL(v, o, requestReturn(v.url, g.cfg.Path), route.MaxAge), Status: http.StatusSeeOther, origin: o}
+	return Verdict{Location: g.formURL(v, requestReturn(v.url, g.cfg.Path), g.ageLimit(route)), Status: http.StatusSeeOther, origin: o}
 }
 
 // misdirected sends a page load to the main origin before any cookie is set on
@@ -66,16 +66,25 @@ func (g *Gate) misdirected(r *http.Request, v *Visit) Verdict {
 	return Verdict{Location: g.origins[0].url + target, Status: http.StatusSeeOther}
 }
 
-// formURL is the form's address. A route's max_age goes along, so that the form
-// does not offer to continue with a verification that is too old there; and
-// that the request had a session cookie, which a parallel tab may have replaced
-// by now, so that the form can go on at once. Neither decides on anything.
-func (g *Gate) formURL(v *Visit, o *origin, back string, maxAge time.Duration) string {
+// ageLimit is how old a verification may be on a route, where that is less than
+// what the form knows; 0: no less.
+func (g *Gate) ageLimit(route Route) time.Duration {
+	if route.SessionTTL < g.sessionTTL && (route.MaxAge == 0 || route.SessionTTL < route.MaxAge) {
+		return route.SessionTTL
+	}
+	return route.MaxAge
+}
+
+// formURL is the form's address. A route's limit of age goes along, so that the
+// form does not offer to continue with a verification that is too old there; and
+// that the request's session is unknown, which a parallel tab may just have
+// replaced, so that the form can go on at once. Neither decides on anything.
+func (g *Gate) formURL(v *Visit, back string, maxAge time.Duration) string {
 	q := url.Values{"return": {back}}
 	if maxAge > 0 {
-		q.Set("max_age", strconv.Itoa(int(maxAge.Seconds())))
+		q.Set("max_age", strconv.Itoa(max(1, int(maxAge.Seconds()))))
 	}
-	if _, ok := secretCookie(v.cookies, o.session); ok {
+	if v.unknownSession {
 		q.Set("resume", "1")
 	}
 	return g.cfg.Path + "/?" + q.Encode()
@@ -139,6 +148,7 @@ func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (
 	key := cache.Key{Kind: cache.KindSession, Realm: o.realm, Secret: id}
 	session, rec, err := get[cache.Session](r.Context(), g, key)
 	if errors.Is(err, cache.ErrNotFound) {
+		v.unknownSession = true
 		return nil, nil
 	}
 	if err != nil {
@@ -149,7 +159,9 @@ func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (
 	if !g.satisfies(r, session, route, now) || (route.SessionIdle > 0 && now.Sub(rec.Touched) >= route.SessionIdle) {
 		return nil, nil
 	}
-	g.touch(r, key, rec, now)
+	if !route.endpoint {
+		g.touch(r, key, rec, now)
+	}
 	return session, nil
 }
 

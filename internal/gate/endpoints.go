@@ -99,9 +99,11 @@ func (g *Gate) wrongMethod(w http.ResponseWriter, allow string) {
 	g.problemJSON(w, http.StatusMethodNotAllowed, "")
 }
 
-// isEarly tells whether the request came as TLS early data, which anybody on
-// the way can play again.
-func isEarly(r *http.Request) bool { return r.TLS != nil && !r.TLS.HandshakeComplete }
+// isEarly tells whether the request came as TLS early data, here or at a proxy in
+// front, which anybody on the way can play again.
+func isEarly(r *http.Request) bool {
+	return (r.TLS != nil && !r.TLS.HandshakeComplete) || r.Header.Get("Early-Data") == "1"
+}
 
 // form serves the form: what happens, the number field or the known number, and
 // one button. It calls nobody.

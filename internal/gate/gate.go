@@ -59,6 +59,10 @@ type Route struct {
 	// SessionTTL is how long a verification holds here, SessionIdle how long
 	// without a request; 0: for ever.
 	SessionTTL, SessionIdle time.Duration
+
+	// endpoint says that it is no route of the site: its requests are no use of
+	// a session.
+	endpoint bool
 }
 
 // Gate is one gate: its endpoints and what its routes have in common. It keeps
@@ -111,7 +115,7 @@ func (g *Gate) AddRoute(route Route) {
 
 // endpointRoute is the most lenient route: the endpoints belong to all routes.
 func (g *Gate) endpointRoute() Route {
-	return Route{SessionTTL: g.sessionTTL, SessionIdle: g.sessionIdle}
+	return Route{SessionTTL: g.sessionTTL, SessionIdle: g.sessionIdle, endpoint: true}
 }
 
 // get reads a record whose value has the type T. A miss is cache.ErrNotFound;

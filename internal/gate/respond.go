@@ -30,7 +30,7 @@ func (g *Gate) secureHeaders(h http.Header, nonce string) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Cookie")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if h.Get("Referrer-Policy") == "" {
+	if h.Get("Referrer-Policy") != "no-referrer" {
 		h.Set("Referrer-Policy", "same-origin")
 	}
 }

@@ -161,7 +161,7 @@ func (g *Gate) setSessionCookie(w http.ResponseWriter, o *origin, id string, ses
 func (g *Gate) signOut(w http.ResponseWriter, r *http.Request, v *Visit, o *origin) error {
 	ctx := context.WithoutCancel(r.Context())
 	if browser, ok := secretCookie(v.cookies, o.browser); ok {
-		if err := g.remove(ctx, g.grantKey(o, browser).Ref()); err != nil {
+		if err := g.endGrant(ctx, g.grantKey(o, browser)); err != nil {
 			return err
 		}
 	}
@@ -185,6 +185,22 @@ func (g *Gate) signOut(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 	http.SetCookie(w, &c)
 	g.log.Info("signed out", zap.String("session", session.PublicID))
 	return nil
+}
+
+// endGrant ends a grant, and the session that it stands for even where its
+// browser never got the cookie.
+func (g *Gate) endGrant(ctx context.Context, key cache.Key) error {
+	grant, _, err := get[cache.Grant](ctx, g, key)
+	if errors.Is(err, cache.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := g.remove(ctx, key.Ref()); err != nil {
+		return err
+	}
+	return g.remove(ctx, grant.SessionRef)
 }
 
 // publicID names a session in logs; the session cannot be told from it.

@@ -89,7 +89,7 @@ func (g *Gate) firstPress(ctx context.Context, s starter) (string, Code) {
 	nonce := newID()
 	id := attemptID(nonce)
 	url, code := g.begin(ctx, s, nonce, id)
-	press, life := &cache.Press{Attempt: id, URL: url}, pressTTL-time.Since(began)
+	press, life := &cache.Press{Attempt: id, URL: url}, max(pressTTL-time.Since(began), failedPressTTL)
 	if code != "" {
 		press, life = &cache.Press{Code: string(code)}, failedPressTTL
 	}

@@ -21,9 +21,12 @@ type Visit struct {
 	// already; written the headers that gates have set, which no later one
 	// removes. The arrays save allocations for all but odd sites.
 	stripped, written []string
-	strippedArray     [2]string
-	writtenArray      [3]string
-	hop               bool
+	// unknownSession says that the request came with the cookie of a session
+	// that does not exist, or no longer.
+	unknownSession bool
+	strippedArray  [2]string
+	writtenArray   [3]string
+	hop            bool
 }
 
 // NewVisit begins with a request as it arrived. The method and address are
@@ -63,11 +66,11 @@ func (v *Visit) first(what string) bool {
 // on as they come, and upgrades to a protocol in which further requests would
 // tunnel past every gate (h2c).
 func (v *Visit) stripHop(r *http.Request) {
+	r.Trailer = nil // deleting from it would not help: the body fills it again
 	if v.hop {
 		return
 	}
 	v.hop = true
-	r.Trailer = nil // deleting from it would not help: the body fills it again
 	delete(r.Header, "Http2-Settings")
 	if upgrade, ok := r.Header["Upgrade"]; ok {
 		if len(upgrade) != 1 || !strings.EqualFold(strings.TrimSpace(upgrade[0]), "websocket") {
