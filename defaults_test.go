@@ -1,0 +1,73 @@
+package numberverify
+
+import (
+	"encoding/json"
+	"os"
+	"reflect"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+// TestCaddyfileExampleShowsTheDefaults compares what the example says with what
+// the code makes of a handler that says nothing.
+func TestCaddyfileExampleShowsTheDefaults(t *testing.T) {
+	example, err := os.ReadFile("Caddyfile.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt(example, map[string]any{"filename": "Caddyfile.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(config, &tree); err != nil {
+		t.Fatal(err)
+	}
+	handlers := handlersIn(t, tree)
+	if len(handlers) != 3 {
+		t.Fatalf("%d handlers instead of strip, endpoints and gate", len(handlers))
+	}
+	for _, shown := range handlers {
+		required := Options{VerifierRaw: shown.VerifierRaw, PublicURL: shown.PublicURL, Brand: shown.Brand}
+		if want := required.withDefaults(); !reflect.DeepEqual(shown.Options, want) {
+			t.Errorf("Caddyfile.example shows\n%s\nthe defaults are\n%s", encoded(t, shown.Options), encoded(t, want))
+		}
+	}
+}
+
+// handlersIn finds the handlers of this module in a configuration.
+func handlersIn(t *testing.T, tree any) (found []Handler) {
+	switch node := tree.(type) {
+	case []any:
+		for _, child := range node {
+			found = append(found, handlersIn(t, child)...)
+		}
+	case map[string]any:
+		if node["handler"] == appName {
+			return []Handler{decoded(t, node)}
+		}
+		for _, child := range node {
+			found = append(found, handlersIn(t, child)...)
+		}
+	}
+	return found
+}
+
+func decoded(t *testing.T, node map[string]any) (h Handler) {
+	t.Helper()
+	if err := json.Unmarshal(encoded(t, node), &h); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func encoded(t *testing.T, value any) []byte {
+	t.Helper()
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
