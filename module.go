@@ -130,6 +130,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 // gateKey is equal for handlers that share their endpoints.
 func (h *Handler) gateKey() (string, error) {
 	shared := *h
+	shared.Options = h.withDefaults() // a default written out is no difference
 	shared.forgetRoute()
 	key, err := json.Marshal(shared)
 	return string(key), err

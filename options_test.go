@@ -427,3 +427,60 @@ func TestAdaptAndValidateCallAndOpenNothing(t *testing.T) {
 		t.Errorf("the cache was opened %d times", n)
 	}
 }
+
+// TestSessionLivesAsLongAsTheMostLenientRouteOfItsPath: endpoints that did not
+// know of a route would end sessions early for it.
+func TestSessionLivesAsLongAsTheMostLenientRouteOfItsPath(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		number_verify /a* {
+			public_url http://SITE
+			session_ttl 1m
+			VERIFIER
+		}
+		number_verify /b* {
+			public_url http://SITE
+			session_ttl 2h
+			region FR
+			path /.number-verify/
+			cache memory
+			VERIFIER
+		}
+		reverse_proxy UPSTREAM
+	}`)
+	visitor := w.browser()
+	visitor.arrivesAt("/b/")
+	var status struct {
+		ExpiresAt time.Time `json:"expires_at"`
+	}
+	if err := json.Unmarshal([]byte(visitor.fetch("/.number-verify/status").body), &status); err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(status.ExpiresAt); left < time.Hour {
+		t.Errorf("the session ends in %s", left)
+	}
+}
+
+// TestSecretsNeverGoOutOverPlainHTTPThroughAPlaceholder: an address with braces
+// in it was taken for one that is still to be resolved, and passed.
+func TestSecretsNeverGoOutOverPlainHTTPThroughAPlaceholder(t *testing.T) {
+	t.Setenv("X_SECRET", "topsecret")
+	for value, remedy := range map[string]string{
+		"http://dqe.example.com/{x}": "must begin with https://",
+		"topsecret{x}":               "is no address",
+	} {
+		t.Setenv("X_SERVER", value)
+		config, err := adapt("http://localhost:0 {\nnumber_verify {\n" + strings.Replace(dqeBlock, "https://dqe.example.com", "{env.X_SERVER}", 1) + "\n}\n}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parsed caddy.Config
+		if err := caddy.StrictUnmarshalJSON(config, &parsed); err != nil {
+			t.Fatal(err)
+		}
+		err = caddy.Validate(&parsed)
+		if err == nil || !strings.Contains(err.Error(), remedy) || strings.Contains(err.Error(), value) {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+}

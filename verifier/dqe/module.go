@@ -39,7 +39,8 @@ type Module struct {
 	ClientSecret string `json:"client_secret,omitempty"`
 
 	// A token from elsewhere, usually {file./run/dqe-token}, read anew for
-	// each attempt. Each value serves one attempt ever.
+	// each attempt. Each value serves one attempt ever, as far as the cache
+	// remembers: memory forgets at a restart.
 	Token string `json:"token,omitempty"`
 
 	// How DQE is called: post, or get, which puts secrets and numbers into
@@ -50,8 +51,8 @@ type Module struct {
 	// msisdn (33639980001) or idd (0033639980001). Default: national.
 	NumberFormat string `json:"number_format,omitempty"`
 
-	// How long one call may take. A call is given up after 10s in any case.
-	// Default: 5s.
+	// How long one call may take. A call for the result is given up after 10s in
+	// any case, those of a start after 25s together. Default: 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// The only hosts that a visitor is sent to; *.example.com means every host
@@ -96,7 +97,7 @@ func (m *Module) Provision(ctx caddy.Context) error {
 		}
 		resolved.OperatorHosts[i] = value
 	}
-	if wrong := resolved.check(); wrong != nil {
+	if wrong := resolved.check(true); wrong != nil {
 		return wrong
 	}
 	s, err := resolved.settings()
@@ -172,8 +173,11 @@ var words = map[string][]string{
 }
 
 // check finds the first mistake. What holds a placeholder cannot be checked
-// before it is resolved, and passes. Its texts never repeat a secret.
-func (m *Module) check() *optionError {
+// before it is resolved, and passes until then; once resolved, everything is
+// checked, whatever it holds. Its texts repeat no value: a placeholder may have
+// yielded a secret.
+func (m *Module) check(resolved bool) *optionError {
+	known := func(s string) bool { return resolved || !hasPlaceholder(s) }
 	for _, o := range m.strings()[:3] {
 		if *o.value == "" {
 			return &optionError{o.name, "is required: add '" + o.name + " ...' as DQE gave it to you"}
@@ -187,27 +191,26 @@ func (m *Module) check() *optionError {
 	case m.Timeout < 0:
 		return &optionError{"timeout", "must be longer than 0; write it like 5s"}
 	}
-	if text := checkServer(m.Server); text != "" {
-		return &optionError{"server", text}
+	if known(m.Server) {
+		if text := checkServer(m.Server); text != "" {
+			return &optionError{"server", text}
+		}
 	}
 	for _, o := range m.strings() {
 		allowed, ok := words[o.name]
-		if ok && *o.value != "" && !hasPlaceholder(*o.value) && !slices.Contains(allowed, *o.value) {
-			return &optionError{o.name, fmt.Sprintf("%q is none of %s", *o.value, strings.Join(allowed, ", "))}
+		if ok && *o.value != "" && known(*o.value) && !slices.Contains(allowed, *o.value) {
+			return &optionError{o.name, "is none of " + strings.Join(allowed, ", ")}
 		}
 	}
 	for _, host := range m.OperatorHosts {
-		if name := strings.TrimPrefix(host, "*."); !hasPlaceholder(host) && (name == "" || strings.ContainsAny(name, "*/:@ ")) {
-			return &optionError{"operator_hosts", fmt.Sprintf("%q is no host; write it like op.example.com or *.example.com", host)}
+		if name := strings.TrimPrefix(host, "*."); known(host) && (name == "" || strings.ContainsAny(name, "*/:@{} ")) {
+			return &optionError{"operator_hosts", "holds what is no host; write it like op.example.com or *.example.com"}
 		}
 	}
 	return nil
 }
 
 func checkServer(s string) string {
-	if hasPlaceholder(s) {
-		return ""
-	}
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http"):
@@ -259,7 +262,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	wrong := m.check()
+	wrong := m.check(false)
 	if wrong == nil {
 		return nil
 	}
