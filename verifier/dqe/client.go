@@ -265,6 +265,10 @@ func (c *client) roundTrip(ctx context.Context, path string, params url.Values) 
 	req.Header.Set("Accept", "application/json")
 	if !c.get {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	} else if path == pathStart {
+		// a GET whose connection dies is sent again unless its body, though
+		// empty, cannot be: a start may be billed, and goes out once
+		req.Body, req.GetBody = io.NopCloser(strings.NewReader("")), nil
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

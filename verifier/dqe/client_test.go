@@ -362,6 +362,25 @@ func TestCallbackToken(t *testing.T) {
 	}
 }
 
+func TestStartByGetIsNotBilledTwiceWhenItsConnectionDies(t *testing.T) {
+	answers := tame()
+	answers[pathStart] = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	p := &provider{answers: answers}
+	c, _ := testClient(t, p, func(s *settings) { s.get = true })
+	if _, err := startWith(t, c, claimed); err == nil {
+		t.Error("a start without an answer succeeds")
+	}
+	starts := 0
+	for _, r := range p.requests() {
+		if r.URL.Path == pathStart {
+			starts++
+		}
+	}
+	if starts != 1 {
+		t.Errorf("%d starts reach the provider", starts)
+	}
+}
+
 func TestNumberFormats(t *testing.T) {
 	for format, want := range map[string]string{
 		"": "0639980001", "national": "0639980001", "e164": "+33639980001", "msisdn": "33639980001", "idd": "0033639980001",
