@@ -84,10 +84,10 @@ type Handler struct {
 	headers *headerNames
 }
 
-// headerNames are the headers for the upstream, in canonical form.
+// headerNames are the headers for the upstream; without a prefix there are none.
 type headerNames struct {
-	prefix               string
-	number, at, operator string
+	prefix string
+	names  gate.Headers
 }
 
 // CaddyModule returns the Caddy module information.
@@ -208,12 +208,11 @@ func newHeaderNames(prefix string) *headerNames {
 	if prefix == headersOff {
 		return &headerNames{}
 	}
-	return &headerNames{
-		prefix:   prefix,
-		number:   textproto.CanonicalMIMEHeaderKey(prefix + "Number"),
-		at:       textproto.CanonicalMIMEHeaderKey(prefix + "At"),
-		operator: textproto.CanonicalMIMEHeaderKey(prefix + "Operator"),
-	}
+	return &headerNames{prefix: prefix, names: gate.Headers{
+		Number:   textproto.CanonicalMIMEHeaderKey(prefix + "Number"),
+		At:       textproto.CanonicalMIMEHeaderKey(prefix + "At"),
+		Operator: textproto.CanonicalMIMEHeaderKey(prefix + "Operator"),
+	}}
 }
 
 // visitVar is the request's variable that holds its *gate.Visit.
@@ -221,15 +220,18 @@ const visitVar = "number_verify.visit"
 
 // visitOf returns what is known of a request, which the first handler reads.
 func visitOf(r *http.Request) *gate.Visit {
-	if visit, ok := caddyhttp.GetVar(r.Context(), visitVar).(*gate.Visit); ok {
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	if visit, ok := vars[visitVar].(*gate.Visit); ok {
 		return visit
 	}
 	method, u := r.Method, r.URL
 	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
 		method, u = original.Method, original.URL
 	}
-	visit := gate.NewVisit(r, method, u)
-	caddyhttp.SetVar(r.Context(), visitVar, visit)
+	visit := gate.NewVisit(method, u)
+	if vars != nil {
+		vars[visitVar] = visit
+	}
 	return visit
 }
 
@@ -260,11 +262,11 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visi
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	switch {
 	case verdict.Session != nil:
-		w.Header().Add("Vary", "Cookie")
+		visit.Vary(w.Header())
 		h.vouch(r, visit, repl, verdict.Session)
 		return next.ServeHTTP(w, r)
 	case h.Optional:
-		w.Header().Add("Vary", "Cookie")
+		visit.Vary(w.Header())
 		return next.ServeHTTP(w, r)
 	case h.PassErrors && verdict.Location == "":
 		verdict.Headers(w.Header())
@@ -286,11 +288,7 @@ func (h *Handler) vouch(r *http.Request, visit *gate.Visit, repl *caddy.Replacer
 	if h.headers.prefix == "" {
 		return
 	}
-	// fresh slices: a later handler may change values in place
-	values := [3]string{session.Number, session.VerifiedAt.UTC().Format(time.RFC3339), session.Operator}
-	visit.SetHeader(r.Header, h.headers.number, values[0:1:1])
-	visit.SetHeader(r.Header, h.headers.at, values[1:2:2])
-	visit.SetHeader(r.Header, h.headers.operator, values[2:3:3])
+	visit.Vouch(r.Header, &h.headers.names, session)
 }
 
 func placeholder(session *cache.Session, key string) (any, bool) {
@@ -306,7 +304,7 @@ func placeholder(session *cache.Session, key string) (any, bool) {
 	case "operator":
 		return session.Operator, true
 	case "verified_at":
-		return session.VerifiedAt.UTC().Format(time.RFC3339), true
+		return session.At(), true
 	case "session":
 		return session.PublicID, true
 	default:

@@ -91,7 +91,7 @@ type Ref [sha256.Size]byte
 
 // Ref hashes the key. It does not allocate for realms of usual length.
 func (k Key) Ref() Ref {
-	buf := make([]byte, 0, 512)
+	buf := make([]byte, 0, 320)
 	buf = append(buf, byte(k.Kind), byte(len(k.Realm)>>8), byte(len(k.Realm)))
 	buf = append(buf, k.Realm...)
 	buf = append(buf, k.Secret...)

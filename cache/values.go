@@ -17,6 +17,22 @@ type Session struct {
 	Operator string
 	// VerifiedAt is when the provider confirmed the number.
 	VerifiedAt time.Time
+
+	at string // VerifiedAt, written once for many requests
+}
+
+// NewSession completes a session before it is stored.
+func NewSession(s Session) *Session {
+	s.at = s.VerifiedAt.UTC().Format(time.RFC3339)
+	return &s
+}
+
+// At is VerifiedAt as upstreams get it: RFC 3339, in UTC.
+func (s *Session) At() string {
+	if s.at == "" {
+		return NewSession(*s).at
+	}
+	return s.at
 }
 
 // Phase is how far an attempt has come. The zero value is none, and refuses.
@@ -45,9 +61,9 @@ type Attempt struct {
 	Return string
 	// State is the verifier's.
 	State []byte
-	// Deadline is when the attempt ends: until then a callback is accepted,
-	// and the provider can be asked.
-	Deadline time.Time
+	// Deadline is until when a callback is accepted, AskUntil until when the
+	// provider can be asked.
+	Deadline, AskUntil time.Time
 
 	// ReturnedAt is when the callback was accepted.
 	ReturnedAt time.Time
@@ -83,9 +99,10 @@ type Refusal struct {
 // Grant lets the browser of a success come for its session once more, in case
 // that the answer that carried the cookie got lost.
 type Grant struct {
-	// Session is the session, and SessionRef where it is stored.
-	Session    *Session
-	SessionRef Ref
+	// Session is the session, and Refs where it is stored, once for each tab
+	// that was given one.
+	Session *Session
+	Refs    []Ref
 	// Expires is the session's own end.
 	Expires time.Time
 	// Given counts how often the session was given once more.

@@ -14,7 +14,7 @@ func TestFullSamplesHaveNoZeroField(t *testing.T) {
 	for _, sample := range samples() {
 		value := reflect.ValueOf(sample.full).Elem()
 		for i := range value.NumField() {
-			if value.Field(i).IsZero() {
+			if field := value.Type().Field(i); field.IsExported() && value.Field(i).IsZero() {
 				t.Errorf("%s.%s is zero", sample.name, value.Type().Field(i).Name)
 			}
 		}
@@ -52,7 +52,7 @@ func TestEqual(t *testing.T) {
 		{"other bytes", &cache.Attempt{State: []byte("a")}, &cache.Attempt{State: []byte("b")}, false},
 		{"no session", &cache.Grant{}, &cache.Grant{Session: &cache.Session{}}, false},
 		{"another session", &cache.Grant{Session: &cache.Session{Number: "a"}}, &cache.Grant{Session: &cache.Session{}}, false},
-		{"another ref", &cache.Grant{SessionRef: cache.Ref{1}}, &cache.Grant{}, false},
+		{"another ref", &cache.Grant{Refs: []cache.Ref{{1}}}, &cache.Grant{}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

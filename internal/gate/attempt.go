@@ -47,7 +47,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	}
 	id := attemptID(nonce)
 	key := g.attemptKey(o, id)
-	browser, _ := secretCookie(v.cookies, o.browser)
+	browser, _ := v.secretCookie(o.browser)
 	ctx := context.WithoutCancel(r.Context()) // a burning counts even if its cause hangs up
 	for {
 		a, rec, err := get[cache.Attempt](ctx, g, key)
@@ -90,15 +90,29 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 }
 
 // callbackQuery splits the query of a callback into the nonce and the rest. DQE
-// may add its parameters with a second question mark.
+// may add its parameters with a second question mark, and what it adds may be
+// badly encoded: that is no reason to lose a verification.
 func callbackQuery(raw string) (rest url.Values, nonce string, ok bool) {
-	query, err := url.ParseQuery(strings.ReplaceAll(raw, "?", "&"))
-	if err != nil || len(query["state"]) != 1 || !isID(query["state"][0]) {
+	rest = make(url.Values)
+	for pair := range strings.FieldsFuncSeq(raw, func(r rune) bool { return r == '&' || r == '?' }) {
+		name, value, _ := strings.Cut(pair, "=")
+		name = decoded(name)
+		rest[name] = append(rest[name], decoded(value))
+	}
+	if len(rest["state"]) != 1 || !isID(rest["state"][0]) {
 		return nil, "", false
 	}
-	nonce = query["state"][0]
-	query.Del("state")
-	return query, nonce, true
+	nonce = rest["state"][0]
+	rest.Del("state")
+	return rest, nonce, true
+}
+
+// decoded is s without its percent-encoding, or as it stands where that is broken.
+func decoded(s string) string {
+	if plain, err := url.QueryUnescape(s); err == nil {
+		return plain
+	}
+	return s
 }
 
 // What ends an attempt at its callback.
@@ -146,7 +160,7 @@ func (g *Gate) accept(ctx context.Context, key cache.Key, rec *cache.Record, que
 
 // wait serves the page of an attempt that waits for its result.
 func (g *Gate) wait(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, id string) {
-	browser, _ := secretCookie(v.cookies, o.browser)
+	browser, _ := v.secretCookie(o.browser)
 	a, _, err := get[cache.Attempt](r.Context(), g, g.attemptKey(o, id))
 	switch {
 	case errors.Is(err, cache.ErrNotFound) || (err == nil && (a.Phase == cache.PhaseStarted || a.Account != g.account)):
@@ -220,7 +234,7 @@ func (g *Gate) settle(ctx context.Context, o *origin, key cache.Key, browser str
 			return rec, err
 		}
 		now := time.Now()
-		if !now.Before(g.resultDeadline(a)) {
+		if a.Asked > 0 && !now.Before(a.AskAt) && !now.Before(g.resultDeadline(a)) {
 			err := g.finish(ctx, o, key, rec, browser, ResultTimeout)
 			if err != nil && !errors.Is(err, cache.ErrConflict) {
 				return nil, err
@@ -258,11 +272,12 @@ func waitFor(ctx context.Context, done <-chan struct{}, d time.Duration) bool {
 	return false
 }
 
-// resultDeadline is until when the provider is asked.
+// resultDeadline is until when the provider is asked. It is asked once all the
+// same, and what an asker at work brings home still counts.
 func (g *Gate) resultDeadline(a *cache.Attempt) time.Time {
 	deadline := a.ReturnedAt.Add(g.cfg.ResultWait)
-	if a.Deadline.Before(deadline) {
-		return a.Deadline
+	if a.AskUntil.Before(deadline) {
+		return a.AskUntil
 	}
 	return deadline
 }

@@ -141,7 +141,7 @@ func schemeOf(o *origin) string {
 // validSession returns the session that lets r pass on route, nil where there
 // is none. Its error means that the cache failed.
 func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (*cache.Session, error) {
-	id, ok := secretCookie(v.cookies, o.session)
+	id, ok := v.secretCookie(o.session)
 	if !ok {
 		return nil, nil
 	}
@@ -155,8 +155,14 @@ func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (
 		g.log.Error("session lookup failed", zap.Error(err))
 		return nil, err // fail closed
 	}
+	if !g.vouches(r, session) {
+		return nil, nil
+	}
+	if g.cacheHasTimed(session, rec, route) {
+		return session, nil
+	}
 	now := time.Now()
-	if !g.satisfies(r, session, route, now) || (route.SessionIdle > 0 && now.Sub(rec.Touched) >= route.SessionIdle) {
+	if isTooOld(session, route, now) || (route.SessionIdle > 0 && now.Sub(rec.Touched) >= route.SessionIdle) {
 		return nil, nil
 	}
 	if !route.endpoint {
@@ -165,23 +171,35 @@ func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (
 	return session, nil
 }
 
+// cacheHasTimed tells whether the route asks of time no more than that the record
+// lives, which the cache has just checked: the clock is a good part of what a
+// request costs.
+func (g *Gate) cacheHasTimed(s *cache.Session, rec *cache.Record, route Route) bool {
+	return route.MaxAge == 0 && rec.Idle == 0 && route.SessionIdle == 0 && g.touchEvery == 0 &&
+		!rec.Expires.After(s.VerifiedAt.Add(route.SessionTTL))
+}
+
 // satisfies tells whether a verification is enough for a route.
 func (g *Gate) satisfies(r *http.Request, s *cache.Session, route Route, now time.Time) bool {
-	age := now.Sub(s.VerifiedAt)
+	return g.vouches(r, s) && !isTooOld(s, route, now)
+}
+
+// vouches tells whether a verification is of the account, and of a number that
+// it wants.
+func (g *Gate) vouches(r *http.Request, s *cache.Session) bool {
 	switch {
-	case s.Account != g.account:
-		return false
-	case age >= route.SessionTTL:
-		return false
-	case route.MaxAge > 0 && age >= route.MaxAge:
-		return false
-	case !g.accepts(s.Region):
+	case s.Account != g.account, !g.accepts(s.Region):
 		return false
 	case g.cfg.KnownNumber == nil:
 		return true
 	default:
 		return g.isKnown(r, s.Number)
 	}
+}
+
+func isTooOld(s *cache.Session, route Route, now time.Time) bool {
+	age := now.Sub(s.VerifiedAt)
+	return age >= route.SessionTTL || (route.MaxAge > 0 && age >= route.MaxAge)
 }
 
 // isKnown tells whether e164 is the number that the site knows of the visitor.
@@ -214,7 +232,7 @@ func (g *Gate) touch(r *http.Request, key cache.Key, rec *cache.Record, now time
 // refusal returns why this browser's last attempt failed, while that is
 // remembered. It only explains, so a failing cache explains nothing.
 func (g *Gate) refusal(r *http.Request, v *Visit, o *origin) Code {
-	browser, ok := secretCookie(v.cookies, o.browser)
+	browser, ok := v.secretCookie(o.browser)
 	if !ok {
 		return ""
 	}

@@ -27,15 +27,20 @@ func isID(s string) bool {
 
 func isBase64URL(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
-		default:
+		if !inBase64URL[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+// inBase64URL is a table because every request looks up a cookie in it.
+var inBase64URL = func() (table [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
+		table[c] = true
+	}
+	return table
+}()
 
 // hashID is what the cache keeps of a secret that it has to compare.
 func hashID(id string) [sha256.Size]byte { return sha256.Sum256([]byte(id)) }
@@ -60,38 +65,16 @@ func nextPair(line, text string, from int) (start, end int, ok bool) {
 	return start, end, true
 }
 
-// findCookie returns the value of the named cookie and how often it occurs. It
-// does not allocate.
-func findCookie(lines []string, name string) (value string, count int) {
-	for _, line := range lines {
-		for start, end, ok := nextPair(line, name, 0); ok; start, end, ok = nextPair(line, name, end+1) {
-			n, v, _ := strings.Cut(line[start:end], "=")
-			if strings.TrimSpace(n) == name {
-				value = strings.TrimSpace(v)
-				count++
-			}
-		}
-	}
-	return value, count
-}
+// pair is a cookie as the client sent it.
+type pair struct{ name, value string }
 
-// secretCookie returns the named cookie if it is there once and well formed.
-// Any other is no cookie: never an error, never a pass.
-func secretCookie(lines []string, name string) (string, bool) {
-	value, count := findCookie(lines, name)
-	if count != 1 || !isID(value) {
-		return "", false
-	}
-	return value, true
-}
-
-// withoutPairs returns line without the gateway's cookies. Where they stand
-// together at either end, as they mostly do, that takes no allocation.
-func withoutPairs(line, base string) string {
-	var kept string
+// takePairs returns line without the gateway's cookies, and own with them added.
+// Where they stand together at either end, as they mostly do, that takes no
+// allocation.
+func takePairs(line, base string, own []pair) (kept string, _ []pair) {
 	var joined strings.Builder
 	keep := func(part string) {
-		part = strings.Trim(part, "; ")
+		part = trimSeparators(part)
 		switch {
 		case part == "":
 		case kept == "":
@@ -107,20 +90,33 @@ func withoutPairs(line, base string) string {
 	}
 	copied := 0
 	for start, end, ok := nextPair(line, base, 0); ok; start, end, ok = nextPair(line, base, end+1) {
-		name, _, _ := strings.Cut(line[start:end], "=")
-		if isGatewayCookie(strings.TrimSpace(name), base) {
+		name, value, _ := strings.Cut(line[start:end], "=")
+		name = strings.TrimSpace(name)
+		if isGatewayCookie(name, base) {
+			own = append(own, pair{name, strings.TrimSpace(value)})
 			keep(line[copied:start])
 			copied = min(end+1, len(line))
 		}
 	}
 	if copied == 0 {
-		return line
+		return line, own
 	}
 	keep(line[copied:])
 	if joined.Len() > 0 {
-		return joined.String()
+		kept = joined.String()
 	}
-	return kept
+	return kept, own
+}
+
+// trimSeparators is strings.Trim(s, "; "), at a tenth of its cost.
+func trimSeparators(s string) string {
+	for s != "" && (s[0] == ';' || s[0] == ' ') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ';' || s[len(s)-1] == ' ') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // isGatewayCookie knows all the names that a gateway cookie can have, so that

@@ -38,7 +38,7 @@ func TestSecretCookieTakesOnlyOneWellFormedValue(t *testing.T) {
 		"a thousand cookies, once": {[]string{strings.Repeat("a=b; ", 1000) + "n=" + id}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, ok := secretCookie(c.lines, "n")
+			got, ok := visitWith(c.lines, "n").secretCookie("n")
 			if ok != c.ok || (ok && got != id) {
 				t.Errorf("got %q, %t", got, ok)
 			}
@@ -46,9 +46,25 @@ func TestSecretCookieTakesOnlyOneWellFormedValue(t *testing.T) {
 	}
 }
 
-func TestSecretCookieDoesNotAllocate(t *testing.T) {
+// visitWith is a visit that has taken the cookies of a gate.
+func visitWith(lines []string, base string) *Visit {
+	v := NewVisit(http.MethodGet, nil)
+	v.takeCookies(http.Header{"Cookie": lines}, base)
+	return v
+}
+
+func TestTakingCookiesAllocatesOnlyTheVisit(t *testing.T) {
+	h := http.Header{}
 	lines := []string{strings.Repeat("a=b; ", 14) + "n=" + newID()}
-	if n := testing.AllocsPerRun(100, func() { secretCookie(lines, "n") }); n != 0 {
+	n := testing.AllocsPerRun(100, func() {
+		h["Cookie"] = lines
+		v := NewVisit(http.MethodGet, nil)
+		v.takeCookies(h, "n")
+		if _, ok := v.secretCookie("n"); !ok {
+			t.Error("not taken")
+		}
+	})
+	if n > 1 {
 		t.Errorf("%v allocations", n)
 	}
 }
@@ -66,7 +82,7 @@ func TestGatewayCookiesNeverReachTheSite(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := http.Header{"Cookie": slices.Clone(c.lines)}
-			stripCookies(h, "number-verify")
+			NewVisit(http.MethodGet, nil).takeCookies(h, "number-verify")
 			if got := h["Cookie"]; !slices.Equal(got, c.want) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -79,12 +95,12 @@ func FuzzCookies(f *testing.F) {
 	f.Add("number-verify=" + strings.Repeat("A", idLength))
 	f.Add(";;=;number-verify;; ")
 	f.Fuzz(func(t *testing.T, line string) {
-		value, ok := secretCookie([]string{line}, "number-verify")
+		value, ok := visitWith([]string{line}, "number-verify").secretCookie("number-verify")
 		if ok && !isID(value) {
 			t.Errorf("took %q", value)
 		}
-		kept := withoutPairs(line, "number-verify")
-		if _, count := findCookie([]string{kept}, "number-verify"); count != 0 {
+		kept, _ := takePairs(line, "number-verify", nil)
+		if _, own := takePairs(kept, "number-verify", nil); len(own) != 0 {
 			t.Errorf("%q keeps ours: %q", line, kept)
 		}
 	})

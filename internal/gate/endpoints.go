@@ -183,10 +183,14 @@ func (g *Gate) renewBrowserCookie(w http.ResponseWriter, v *Visit, o *origin) {
 	if v.method != http.MethodGet {
 		return
 	}
-	id, ok := secretCookie(v.cookies, o.browser)
+	id, ok := v.secretCookie(o.browser)
 	if !ok {
 		id = newID()
 	}
+	g.setBrowserCookie(w, o, id)
+}
+
+func (g *Gate) setBrowserCookie(w http.ResponseWriter, o *origin, id string) {
 	c := o.browserCookie
 	c.Value, c.MaxAge = id, int((24 * time.Hour).Seconds())
 	http.SetCookie(w, &c)
@@ -203,8 +207,8 @@ func (g *Gate) serveStart(w http.ResponseWriter, r *http.Request, v *Visit, o *o
 		return
 	}
 	back := returnPath(fields.Get("return"), g.cfg.Path)
-	browser, ok := secretCookie(v.cookies, o.browser)
-	if _, sessions := findCookie(v.cookies, o.session); !ok || sessions > 1 {
+	browser, ok := v.secretCookie(o.browser)
+	if _, sessions := v.cookie(o.session); !ok || sessions > 1 {
 		g.problemFor(w, r, CookiesRequired, back)
 		return
 	}
@@ -370,7 +374,7 @@ func (g *Gate) status(w http.ResponseWriter, r *http.Request, v *Visit, o *origi
 	}
 	g.writeJSON(w, http.StatusOK, "application/json", statusBody{
 		Verified: true, Number: Mask(session.Number), Operator: session.Operator,
-		VerifiedAt: session.VerifiedAt.UTC().Format(time.RFC3339),
+		VerifiedAt: session.At(),
 		ExpiresAt:  session.VerifiedAt.Add(g.sessionTTL).UTC().Format(time.RFC3339),
 	})
 }

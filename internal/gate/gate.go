@@ -26,7 +26,7 @@ import (
 var errCache = errors.New("cache failed")
 
 // touchesPerIdle is how finely the idle time is measured.
-const touchesPerIdle = 8
+const touchesPerIdle = 60
 
 // Config is what the endpoints and all routes of one gate share.
 type Config struct {

@@ -27,10 +27,10 @@ const maxRegrants = 20
 func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, browser string, key cache.Key, rec *cache.Record) error {
 	a := rec.Value.(*cache.Attempt)
 	ctx := context.WithoutCancel(r.Context()) // done whole or not at all
-	session := &cache.Session{
+	session := cache.NewSession(cache.Session{
 		Account: a.Account, Number: a.Number, Region: a.Region, Operator: a.Operator,
 		VerifiedAt: a.ProvenAt,
-	}
+	})
 	id, ref, err := g.putSession(ctx, o, session)
 	if err != nil {
 		return err
@@ -54,12 +54,12 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 // ends, its last refusal is forgotten, and it may fetch the new session once
 // more. The visitor is verified even where that fails.
 func (g *Gate) settleBrowser(ctx context.Context, v *Visit, o *origin, browser string, session *cache.Session, ref cache.Ref) {
-	grant := &cache.Grant{Session: session, SessionRef: ref, Expires: session.VerifiedAt.Add(g.sessionTTL)}
+	grant := &cache.Grant{Session: session, Refs: []cache.Ref{ref}, Expires: session.VerifiedAt.Add(g.sessionTTL)}
 	errs := []error{
 		g.put(ctx, g.grantKey(o, browser), &cache.Record{Value: grant, Expires: time.Now().Add(grantTTL)}),
 		g.remove(ctx, g.refusalKey(o, browser).Ref()),
 	}
-	if old, ok := secretCookie(v.cookies, o.session); ok {
+	if old, ok := v.secretCookie(o.session); ok {
 		errs = append(errs, g.remove(ctx, g.sessionKey(o, old).Ref()))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -90,11 +90,11 @@ func (g *Gate) putSession(ctx context.Context, o *origin, session *cache.Session
 // that a parallel tab has just replaced keeps cookies all right: it gets one
 // as often as tabs can race, and what the other tabs hold stays.
 func (g *Gate) regrant(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, route Route) (done bool, code Code) {
-	browser, ok := secretCookie(v.cookies, o.browser)
+	browser, ok := v.secretCookie(o.browser)
 	if !ok {
 		return false, ""
 	}
-	_, replaced := secretCookie(v.cookies, o.session)
+	_, replaced := v.secretCookie(o.session)
 	ctx := context.WithoutCancel(r.Context())
 	key := g.grantKey(o, browser)
 	for range maxRegrants {
@@ -131,15 +131,17 @@ func (g *Gate) give(ctx context.Context, w http.ResponseWriter, o *origin, key c
 	if err != nil {
 		return err
 	}
-	given := &cache.Grant{Session: &session, SessionRef: ref, Expires: grant.Expires, Given: grant.Given + 1}
-	unused := grant.SessionRef
-	if err = g.replace(ctx, key, rec, &cache.Record{Value: given, Expires: rec.Expires}); err != nil {
-		unused, keepOther = ref, false
+	given := &cache.Grant{Session: &session, Refs: []cache.Ref{ref}, Expires: grant.Expires, Given: grant.Given + 1}
+	unused := grant.Refs
+	if keepOther {
+		given.Refs, unused = append(given.Refs, grant.Refs...), nil
 	}
-	if !keepOther {
-		if err := g.remove(ctx, unused); err != nil {
-			g.log.Warn("unused session not removed", zap.Error(err))
-		}
+	err = g.replace(ctx, key, rec, &cache.Record{Value: given, Expires: rec.Expires})
+	if err != nil {
+		unused = []cache.Ref{ref}
+	}
+	if err := g.removeAll(ctx, unused); err != nil {
+		g.log.Warn("unused session not removed", zap.Error(err))
 	}
 	if err != nil {
 		return err
@@ -160,12 +162,13 @@ func (g *Gate) setSessionCookie(w http.ResponseWriter, o *origin, id string, ses
 // it once more. Its error means that the session may still hold.
 func (g *Gate) signOut(w http.ResponseWriter, r *http.Request, v *Visit, o *origin) error {
 	ctx := context.WithoutCancel(r.Context())
-	if browser, ok := secretCookie(v.cookies, o.browser); ok {
+	if browser, ok := v.secretCookie(o.browser); ok {
 		if err := g.endGrant(ctx, g.grantKey(o, browser)); err != nil {
 			return err
 		}
+		g.setBrowserCookie(w, o, newID()) // attempts in other tabs end with it
 	}
-	id, ok := secretCookie(v.cookies, o.session)
+	id, ok := v.secretCookie(o.session)
 	if !ok {
 		return nil
 	}
@@ -187,8 +190,8 @@ func (g *Gate) signOut(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 	return nil
 }
 
-// endGrant ends a grant, and the session that it stands for even where its
-// browser never got the cookie.
+// endGrant ends a grant, and the sessions that were given by it, even where the
+// browser never got their cookies.
 func (g *Gate) endGrant(ctx context.Context, key cache.Key) error {
 	grant, _, err := get[cache.Grant](ctx, g, key)
 	if errors.Is(err, cache.ErrNotFound) {
@@ -200,7 +203,15 @@ func (g *Gate) endGrant(ctx context.Context, key cache.Key) error {
 	if err := g.remove(ctx, key.Ref()); err != nil {
 		return err
 	}
-	return g.remove(ctx, grant.SessionRef)
+	return g.removeAll(ctx, grant.Refs)
+}
+
+func (g *Gate) removeAll(ctx context.Context, refs []cache.Ref) error {
+	var errs []error
+	for _, ref := range refs {
+		errs = append(errs, g.remove(ctx, ref))
+	}
+	return errors.Join(errs...)
 }
 
 // publicID names a session in logs; the session cannot be told from it.
@@ -213,11 +224,16 @@ func (g *Gate) sessionKey(o *origin, id string) cache.Key {
 	return cache.Key{Kind: cache.KindSession, Realm: o.realm, Secret: id}
 }
 
-// What is kept for a browser belongs to one verifier account of the realm.
 func (g *Gate) grantKey(o *origin, browser string) cache.Key {
-	return cache.Key{Kind: cache.KindGrant, Realm: o.realm, Secret: browser}
+	return g.browserKey(cache.KindGrant, o, browser)
 }
 
 func (g *Gate) refusalKey(o *origin, browser string) cache.Key {
-	return cache.Key{Kind: cache.KindRefusal, Realm: o.realm, Secret: browser}
+	return g.browserKey(cache.KindRefusal, o, browser)
+}
+
+// browserKey is the key of what is kept for a browser: it belongs to one
+// verifier account of the realm.
+func (g *Gate) browserKey(kind cache.Kind, o *origin, secret string) cache.Key {
+	return cache.Key{Kind: kind, Realm: o.realm + " " + g.account, Secret: secret}
 }

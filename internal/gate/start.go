@@ -36,8 +36,8 @@ type starter struct {
 	back    string // return path
 }
 
-func (s starter) pressKey() cache.Key {
-	return cache.Key{Kind: cache.KindPress, Realm: s.origin.realm, Secret: s.browser + " " + s.number.E164 + " " + s.back}
+func (g *Gate) pressKey(s starter) cache.Key {
+	return g.browserKey(cache.KindPress, s.origin, s.browser+" "+s.number.E164+" "+s.back)
 }
 
 // start begins an attempt and returns the operator's URL, or that of the same
@@ -47,7 +47,7 @@ func (g *Gate) start(r *http.Request, s starter) (string, Code) {
 	ctx, cancel := context.WithTimeout(r.Context(), startTime+pressTTL)
 	defer cancel()
 	for {
-		press, rec, err := get[cache.Press](ctx, g, s.pressKey())
+		press, rec, err := get[cache.Press](ctx, g, g.pressKey(s))
 		switch {
 		case errors.Is(err, cache.ErrNotFound):
 			rec = nil
@@ -64,7 +64,7 @@ func (g *Gate) start(r *http.Request, s starter) (string, Code) {
 			return press.URL, ""
 		}
 		claim := &cache.Record{Value: &cache.Press{}, Expires: time.Now().Add(startTime + pressTTL)}
-		err = g.replace(ctx, s.pressKey(), rec, claim)
+		err = g.replace(ctx, g.pressKey(s), rec, claim)
 		if errors.Is(err, cache.ErrConflict) {
 			continue
 		}
@@ -93,7 +93,7 @@ func (g *Gate) firstPress(ctx context.Context, s starter) (string, Code) {
 	if code != "" {
 		press, life = &cache.Press{Code: string(code)}, failedPressTTL
 	}
-	if err := g.put(ctx, s.pressKey(), &cache.Record{Value: press, Expires: time.Now().Add(life)}); err != nil {
+	if err := g.put(ctx, g.pressKey(s), &cache.Record{Value: press, Expires: time.Now().Add(life)}); err != nil {
 		g.log.Warn("press not remembered", zap.Error(err))
 	}
 	return url, code
@@ -125,9 +125,9 @@ func (g *Gate) begin(ctx context.Context, s starter, nonce, id string) (string, 
 		return "", g.startFailed(ctx, s, key, err)
 	}
 	full := *attempt
-	full.Operator, full.State = operatorName(started.Operator), started.State
-	if started.Expires.Before(full.Deadline) {
-		full.Deadline = started.Expires
+	full.Operator, full.State, full.AskUntil = operatorName(started.Operator), started.State, started.Expires
+	if full.AskUntil.Before(full.Deadline) {
+		full.Deadline = full.AskUntil
 	}
 	if err := g.replace(ctx, key, reserved, g.attemptRecord(&full)); err != nil {
 		return "", g.failed("start", err)
@@ -207,7 +207,11 @@ func (g *Gate) attemptKey(o *origin, id string) cache.Key {
 // attemptRecord keeps an attempt for a while beyond its end, so that a late
 // callback is told what happened.
 func (g *Gate) attemptRecord(a *cache.Attempt) *cache.Record {
-	return &cache.Record{Value: a, Expires: a.Deadline.Add(rememberEnded)}
+	end := a.Deadline
+	if end.Before(a.AskUntil) {
+		end = a.AskUntil
+	}
+	return &cache.Record{Value: a, Expires: end.Add(rememberEnded)}
 }
 
 // pause waits; it returns false where ctx ended first.

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/numberverify/caddy-number-verify/cache"
 )
 
 // Visit is what the gates of a site know of one request. The first to see the
@@ -14,26 +16,32 @@ import (
 type Visit struct {
 	method string   // as received, before any rewrite
 	url    *url.URL // likewise
-	// cookies are the Cookie lines as received.
-	cookies []string
-
+	// own are the cookies of gates that were removed, as received.
+	own []pair
 	// stripped are the cookies and the prefixes of headers that were removed
-	// already; written the headers that gates have set, which no later one
-	// removes. The arrays save allocations for all but odd sites.
-	stripped, written []string
+	// already.
+	stripped []string
+	// written are the headers that gates have set, which no later one removes.
+	written []*Headers
 	// unknownSession says that the request came with the cookie of a session
 	// that does not exist, or no longer.
 	unknownSession bool
-	strippedArray  [2]string
-	writtenArray   [3]string
-	hop            bool
+	// room saves allocations for all but odd sites.
+	room struct {
+		own      [2]pair
+		stripped [2]string
+		written  [1]*Headers
+		values   [3]string // of the written headers
+		cookies  [1]string // that are not the gate's
+		vary     [1]string
+	}
 }
 
 // NewVisit begins with a request as it arrived. The method and address are
 // those that the client sent.
-func NewVisit(r *http.Request, method string, u *url.URL) *Visit {
-	v := &Visit{method: method, url: u, cookies: r.Header["Cookie"]}
-	v.stripped, v.written = v.strippedArray[:0], v.writtenArray[:0]
+func NewVisit(method string, u *url.URL) *Visit {
+	v := &Visit{method: method, url: u}
+	v.own, v.stripped, v.written = v.room.own[:0], v.room.stripped[:0], v.room.written[:0]
 	return v
 }
 
@@ -44,12 +52,12 @@ func (*Visit) String() string { return "" }
 // under prefix, the gate's cookies, and what would carry either past it. An
 // empty prefix leaves the headers alone.
 func (g *Gate) Strip(r *http.Request, v *Visit, prefix string) {
-	v.stripHop(r)
+	r.Trailer = nil // deleting from it would not help: the body fills it again
 	if v.first(g.cookieMark) {
-		stripCookies(r.Header, g.cfg.CookieName)
+		v.takeCookies(r.Header, g.cfg.CookieName)
 	}
-	if prefix != "" && v.first(prefix) {
-		v.stripPrefix(r.Header, prefix)
+	if v.first(prefix) {
+		v.stripHeaders(r.Header, prefix)
 	}
 }
 
@@ -62,31 +70,18 @@ func (v *Visit) first(what string) bool {
 	return true
 }
 
-// stripHop closes the ways around headers: trailers, which a proxy would send
-// on as they come, and upgrades to a protocol in which further requests would
-// tunnel past every gate (h2c).
-func (v *Visit) stripHop(r *http.Request) {
-	r.Trailer = nil // deleting from it would not help: the body fills it again
-	if v.hop {
-		return
-	}
-	v.hop = true
-	delete(r.Header, "Http2-Settings")
-	if upgrade, ok := r.Header["Upgrade"]; ok {
-		if len(upgrade) != 1 || !strings.EqualFold(strings.TrimSpace(upgrade[0]), "websocket") {
-			delete(r.Header, "Upgrade")
-		}
-	}
-}
-
-func stripCookies(h http.Header, base string) {
+// takeCookies moves the cookies of the gate from the header to the visit.
+func (v *Visit) takeCookies(h http.Header, base string) {
 	lines, ok := h["Cookie"]
 	if !ok {
 		return
 	}
-	kept := make([]string, 0, len(lines)) // a visit keeps the old ones
+	kept := v.room.cookies[:0:1]
+	if len(v.stripped) > 1 {
+		kept = nil // an earlier gate's stand there
+	}
 	for _, line := range lines {
-		if line = withoutPairs(line, base); line != "" {
+		if line, v.own = takePairs(line, base, v.own); line != "" {
 			kept = append(kept, line)
 		}
 	}
@@ -97,19 +92,53 @@ func stripCookies(h http.Header, base string) {
 	h["Cookie"] = kept
 }
 
-// stripPrefix removes all headers whose name begins with prefix, as upstreams
-// read names: many take "_" or "." for "-". A header named in Connection would
-// be dropped by the proxy, the gate's own included.
-func (v *Visit) stripPrefix(h http.Header, prefix string) {
-	for name := range h {
-		if hasFoldedPrefix(name, prefix) && !slices.Contains(v.written, name) {
-			delete(h, name)
+// cookie returns the value of a gate's cookie and how often it occurs.
+func (v *Visit) cookie(name string) (value string, count int) {
+	for _, own := range v.own {
+		if own.name == name {
+			value = own.value
+			count++
 		}
 	}
-	lines, ok := h["Connection"]
-	if !ok {
-		return
+	return value, count
+}
+
+// secretCookie returns a gate's cookie if it is there once and well formed. Any
+// other is no cookie: never an error, never a pass.
+func (v *Visit) secretCookie(name string) (string, bool) {
+	value, count := v.cookie(name)
+	if count != 1 || !isID(value) {
+		return "", false
 	}
+	return value, true
+}
+
+// stripHeaders removes all headers whose name begins with prefix, as upstreams
+// read names: many take "_" or "." for "-". It also closes a way around headers,
+// an upgrade to a protocol in which further requests would tunnel past every
+// gate (h2c). It goes over the headers once, since it does so for every request.
+func (v *Visit) stripHeaders(h http.Header, prefix string) {
+	for name, lines := range h {
+		switch {
+		case prefix != "" && hasFoldedPrefix(name, prefix):
+			if !v.hasWritten(name) {
+				delete(h, name)
+			}
+		case name == "Http2-Settings":
+			delete(h, name)
+		case name == "Upgrade":
+			if len(lines) != 1 || !strings.EqualFold(strings.TrimSpace(lines[0]), "websocket") {
+				delete(h, name)
+			}
+		case name == "Connection" && prefix != "":
+			stripConnection(h, lines, prefix)
+		}
+	}
+}
+
+// stripConnection takes the gate's headers out of Connection: a proxy drops what
+// is named there, the gate's own included.
+func stripConnection(h http.Header, lines []string, prefix string) {
 	var kept []string
 	for _, line := range lines {
 		for token := range strings.SplitSeq(line, ",") {
@@ -126,11 +155,38 @@ func (v *Visit) stripPrefix(h http.Header, prefix string) {
 	h["Connection"] = []string{strings.Join(kept, ", ")}
 }
 
-// SetHeader sets a header for the upstream that no later gate removes. The name
-// is in canonical form.
-func (v *Visit) SetHeader(h http.Header, name string, value []string) {
-	h[name] = value
-	v.written = append(v.written, name)
+func (v *Visit) hasWritten(name string) bool {
+	return slices.ContainsFunc(v.written, func(set *Headers) bool {
+		return name == set.Number || name == set.At || name == set.Operator
+	})
+}
+
+// Headers are the names of the headers that tell the upstream of a
+// verification, in canonical form.
+type Headers struct{ Number, At, Operator string }
+
+// Vouch sets the headers for the upstream; no later gate removes them. Each has
+// a slice of its own, since a later handler may change values in place.
+func (v *Visit) Vouch(h http.Header, names *Headers, s *cache.Session) {
+	values := &v.room.values
+	if len(v.written) > 0 {
+		values = new([3]string) // an earlier gate's stand there
+	}
+	*values = [3]string{s.Number, s.At(), s.Operator}
+	h[names.Number] = values[0:1:1]
+	h[names.At] = values[1:2:2]
+	h[names.Operator] = values[2:3:3]
+	v.written = append(v.written, names)
+}
+
+// Vary says in an answer that it depends on the cookies.
+func (v *Visit) Vary(h http.Header) {
+	if h["Vary"] != nil {
+		h.Add("Vary", "Cookie")
+		return
+	}
+	v.room.vary[0] = "Cookie"
+	h["Vary"] = v.room.vary[:]
 }
 
 // hasFoldedPrefix ignores letter case and takes "_" and "." for "-".
