@@ -231,32 +231,43 @@ func (p *parser) part(name string, matcher caddy.ModuleMap) caddyhttp.Route {
 	return route
 }
 
-// endpointsOf remembers the first directive of a site that has a path.
+// endpointsOf remembers a directive of a site.
 type endpointsOf struct {
-	line   string
-	shared string
+	line, path, shared string
 }
 
 // agree refuses directives of one site that share a path but not what the
-// endpoints there need: the first one would answer for both.
+// endpoints there need, or whose paths lie within one another: the first one
+// would answer for both.
 func agree(h httpcaddyfile.Helper, start *caddyfile.Dispenser, handler Handler) error {
-	line := fmt.Sprintf("%s:%d", start.File(), start.Line())
 	handler.Options = handler.withDefaults()
 	shared, err := handler.gateKey()
 	if err != nil {
 		return start.Errf("encoding the options: %v", err)
 	}
-	key := strings.Join([]string{appName, strings.Join(siteAddresses(h), " "), handler.Path}, " ")
-	first, ok := h.State[key].(endpointsOf)
-	if !ok {
-		h.State[key] = endpointsOf{line, shared}
+	site := appName + " " + strings.Join(siteAddresses(h), " ")
+	all, _ := h.State[site].([]endpointsOf)
+	for _, other := range all {
+		if err := other.disagrees(start, handler.Path, shared); err != nil {
+			return err
+		}
+	}
+	line := fmt.Sprintf("%s:%d", start.File(), start.Line())
+	h.State[site] = append(all, endpointsOf{line, handler.Path, shared})
+	return nil
+}
+
+func (e endpointsOf) disagrees(start *caddyfile.Dispenser, path, shared string) error {
+	switch {
+	case path != e.path && (strings.HasPrefix(path, e.path+"/") || strings.HasPrefix(e.path, path+"/")):
+		return start.Errf("number_verify here and in %s have paths within one another, %s and %s; give one a path beside the other, like 'path %s-2'",
+			e.line, path, e.path, e.path)
+	case path == e.path && shared != e.shared:
+		return start.Errf("number_verify here and in %s share the path %s but differ in more than max_age, optional, pass_errors, headers, session_ttl and session_idle; give one a path of its own, like 'path %s-2'",
+			e.line, path, path)
+	default:
 		return nil
 	}
-	if first.shared == shared {
-		return nil
-	}
-	return start.Errf("number_verify here and in %s share the path %s but differ in more than max_age, optional, pass_errors, headers, session_ttl and session_idle; give one a path of its own, like 'path %s-2'",
-		first.line, handler.Path, handler.Path)
 }
 
 // siteAddresses returns the addresses of the site that the directive stands in.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -41,6 +42,9 @@ func ParseOrigin(s string) (*url.URL, error) {
 	}
 	if (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return nil, errors.New("must end after the host or port")
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); strings.HasSuffix(u.Host, ":") || (u.Port() != "" && (err != nil || port == 0)) {
+		return nil, errors.New("must end with a port from 1 to 65535, or none")
 	}
 	if strings.ContainsAny(u.Host, "*{} ") {
 		return nil, errors.New("must name one host, without wildcards")

@@ -276,7 +276,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // secret.
 func (m *Module) option(d *caddyfile.Dispenser, name string) error {
 	args := d.RemainingArgs()
-	if d.NextBlock(d.Nesting()) {
+	if next := *d; !next.NextLine() && next.Next() { // a block, an empty one too
 		return d.Errf("verifier dqe: %s takes no block", name)
 	}
 	if name == "operator_hosts" {
