@@ -28,8 +28,9 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 	}{
 		"unknown option":            {site("colour red"), ":9", `unknown subdirective "colour"`},
 		"limits, not built":         {site("limits {\n}"), ":9", "unknown subdirective"},
-		"bolt, not built":           {site("cache bolt /x"), ":9", "built in are memory"},
-		"redis, not built":          {site("cache redis localhost"), ":9", "built in are memory"},
+		"redis, not built":          {site("cache redis localhost"), ":9", "built in are bolt, memory"},
+		"bolt without a file":       {site("cache bolt"), ":9", "write 'cache bolt /var/lib/caddy/number-verify.db'"},
+		"bolt with a block":         {site("cache bolt /x {\nsync off\n}"), ":9", "takes no block"},
 		"set twice":                 {site("region FR\nregion FR"), ":10", "set twice, first in line 9"},
 		"no value":                  {site("path"), ":9", "path takes exactly one value"},
 		"two values":                {site("path /a /b"), ":9", "path takes exactly one value"},

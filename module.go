@@ -25,6 +25,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 
 	// the built-in guest modules
+	_ "github.com/numberverify/caddy-number-verify/cache/bolt"
 	_ "github.com/numberverify/caddy-number-verify/cache/memory"
 	_ "github.com/numberverify/caddy-number-verify/verifier/dqe"
 )

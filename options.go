@@ -34,7 +34,8 @@ type Options struct {
 	// The provider that verifies numbers. Required.
 	VerifierRaw json.RawMessage `json:"verifier,omitempty" caddy:"namespace=http.number_verify.verifiers inline_key=provider"`
 
-	// Where attempts and sessions are kept. Default: memory.
+	// Where attempts and sessions are kept: `memory`, or `bolt` for a file
+	// that outlives a restart. Default: memory.
 	CacheRaw json.RawMessage `json:"cache,omitempty" caddy:"namespace=http.number_verify.caches inline_key=store"`
 
 	// The addresses of the site as visitors see it, scheme://host[:port], the

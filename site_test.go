@@ -14,7 +14,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
+	"github.com/numberverify/caddy-number-verify/cache/bolt"
+	"github.com/numberverify/caddy-number-verify/cache/memory"
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
 )
 
@@ -550,6 +553,53 @@ func TestSessionsAndAttemptsOutliveAReload(t *testing.T) {
 	}
 	if a := underway.arrive(underway.open(callback)); a.Request.URL.Path != "/account/" {
 		t.Errorf("the attempt is gone: %q", a.code())
+	}
+}
+
+func TestWithBoltSessionsAttemptsAndSignOutsOutliveARestart(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	site := strings.Replace(account, "VERIFIER", "VERIFIER\ncache bolt "+filepath.Join(t.TempDir(), "nv.db"), 1)
+	w.load(site)
+	verified, underway, gone := w.browser(), w.browser(), w.browser()
+	verified.arrivesAt("/account/")
+	gone.arrivesAt("/account/")
+	kept := gone.client.Jar.Cookies(gone.request("GET", "/", nil).URL)
+	gone.post("/.number-verify/sign-out", nil)
+	gone.client.Jar.SetCookies(gone.request("GET", "/", nil).URL, kept)
+	callback := underway.open(underway.start("/account/", "06 39 98 00 20").location()).location()
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.load(site)
+	if a := verified.open("/account/"); a.StatusCode != 200 {
+		t.Errorf("the session is gone: %d", a.StatusCode)
+	}
+	if a := underway.arrive(underway.open(callback)); a.Request.URL.Path != "/account/" {
+		t.Errorf("the attempt is gone: %q", a.code())
+	}
+	w.upstream.take()
+	if gone.open("/account/"); len(w.upstream.take()) != 0 {
+		t.Error("the restart has undone a sign-out")
+	}
+}
+
+func TestBoltFileInUseIsAnErrorAtReloadAndTheOldConfigurationGoesOn(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(account)
+	visitor := w.browser()
+	visitor.arrivesAt("/account/")
+	path := filepath.Join(t.TempDir(), "nv.db")
+	other, err := bolt.Open(path, memory.Options{}, zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	err = loadCaddyfile(w.expand(w.global("") + strings.Replace(account, "VERIFIER", "VERIFIER\ncache bolt "+path, 1)))
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("the reload says: %v", err)
+	}
+	if a := visitor.open("/account/"); a.StatusCode != 200 {
+		t.Errorf("the session is gone: %d", a.StatusCode)
 	}
 }
 

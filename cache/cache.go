@@ -42,7 +42,9 @@ type Cache interface {
 	// Version), or if none lives there where old is nil; otherwise it changes
 	// nothing and returns ErrConflict. Of any number of callers with the same
 	// old exactly one succeeds: this is how an attempt is taken. With old nil
-	// and the kind Attempt it returns ErrFull where no more may be begun.
+	// and the kind Attempt it returns ErrFull where no more may be begun. A rec
+	// with the very Value and end of old only says that it was used, which a
+	// crash may undo; of everything else nothing is lost once it was told.
 	Replace(ctx context.Context, key Key, old, rec *Record) error
 
 	// Delete removes the record; that there is none is no error.
@@ -110,6 +112,27 @@ type Record struct {
 	Touched time.Time
 	// Version changes with each write; the cache sets it.
 	Version uint64
+}
+
+// End is when the record ends if it is not touched again.
+func (r *Record) End() time.Time {
+	if r.Idle == 0 {
+		return r.Expires
+	}
+	if idle := r.Touched.Add(r.Idle); idle.Before(r.Expires) {
+		return idle
+	}
+	return r.Expires
+}
+
+// InFlightUntil is until when the record is an attempt that its visitor may still
+// finish; zero where it is none.
+func (r *Record) InFlightUntil() time.Time {
+	a, ok := r.Value.(*Attempt)
+	if !ok || a.Phase == PhaseEnded {
+		return time.Time{}
+	}
+	return a.Deadline
 }
 
 // Live tells whether the record still holds at now. A clock that was set back

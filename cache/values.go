@@ -2,8 +2,29 @@ package cache
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"time"
 )
+
+// NewValue returns a new value of the type that belongs to kind.
+func NewValue(kind Kind) (any, error) {
+	switch kind {
+	case KindSession:
+		return new(Session), nil
+	case KindAttempt:
+		return new(Attempt), nil
+	case KindPress:
+		return new(Press), nil
+	case KindRefusal:
+		return new(Refusal), nil
+	case KindGrant:
+		return new(Grant), nil
+	case KindClaim:
+		return new(Claim), nil
+	default:
+		return nil, fmt.Errorf("cache: unknown kind %d", kind)
+	}
+}
 
 // Session is a visitor's verification.
 type Session struct {

@@ -51,6 +51,7 @@ type Cache struct {
 	shards   [shardCount]shard
 	held     [cache.KindClaim + 1]room // by kind; what was not yet swept counts
 	inFlight room
+	backing  Backing // nil: none
 	closed   atomic.Bool
 	stop     chan struct{}
 	stopped  chan struct{}
@@ -67,12 +68,32 @@ type shard struct {
 // entry is a stored record. The record in it is never changed.
 type entry struct {
 	cache.Record
-	kind     cache.Kind
-	inFlight bool // counted as such; guarded by shard.mu
+	kind          cache.Kind
+	inFlightUntil time.Time
+	inFlight      bool   // counted as such; guarded by shard.mu
+	sealed        []byte // in place of Value until somebody comes with the key
 }
 
 // New returns an empty cache. It must be closed.
 func New(opts Options) *Cache {
+	c := build(opts)
+	go c.sweep()
+	return c
+}
+
+// NewBacked returns a cache that holds what backing does, and writes to it before
+// a change is seen. Closing it closes backing.
+func NewBacked(opts Options, backing Backing) (*Cache, error) {
+	c := build(opts)
+	if err := backing.Load(c.load); err != nil {
+		return nil, err
+	}
+	c.backing = backing
+	go c.sweep()
+	return c, nil
+}
+
+func build(opts Options) *Cache {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -97,7 +118,6 @@ func New(opts Options) *Cache {
 		// idleness nor c.now, and an entry that it hid would still be counted.
 		c.shards[i].items = gocache.New(gocache.NoExpiration, 0)
 	}
-	go c.sweep()
 	return c
 }
 
@@ -111,6 +131,9 @@ func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	// after the look-up: in a cache that is being closed a miss means nothing
 	if c.closed.Load() {
 		return nil, cache.ErrClosed
+	}
+	if e != nil && e.sealed != nil {
+		e = c.unseal(key, ref)
 	}
 	if e == nil || !e.Live(c.now()) {
 		return nil, cache.ErrNotFound
@@ -155,12 +178,16 @@ func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits 
 		return cache.ErrConflict
 	}
 	if !rec.Live(now) {
-		c.remove(s, string(ref[:]), there)
-		return nil
+		return c.forget(s, ref, there)
 	}
-	e := &entry{kind: key.Kind, inFlight: isInFlight(rec, now)}
+	until := rec.InFlightUntil()
+	e := &entry{kind: key.Kind, inFlightUntil: until, inFlight: now.Before(until)}
 	if !c.admit(e, there) {
 		return cache.ErrFull
+	}
+	if err := c.store(key, ref, there, rec); err != nil {
+		c.dismiss(e, there)
+		return err
 	}
 	s.version++
 	rec.Version = s.version
@@ -176,8 +203,7 @@ func (c *Cache) Delete(ctx context.Context, ref cache.Ref) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	c.remove(s, string(ref[:]), s.get(ref))
-	return nil
+	return c.forget(s, ref, s.get(ref))
 }
 
 // Close implements cache.Cache. It waits for the sweeper and forgets all
@@ -193,6 +219,9 @@ func (c *Cache) Close() error {
 		s.mu.Lock()
 		s.items.Flush()
 		s.mu.Unlock()
+	}
+	if c.backing != nil {
+		return c.backing.Close()
 	}
 	return nil
 }
@@ -259,7 +288,7 @@ func (c *Cache) sweepShard(s *shard) {
 		switch {
 		case !e.Live(now):
 			c.remove(s, key, e)
-		case e.inFlight && !isInFlight(&e.Record, now):
+		case e.inFlight && !now.Before(e.inFlightUntil):
 			e.inFlight = false
 			c.inFlight.give()
 		}

@@ -2,7 +2,6 @@ package memory
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
 )
@@ -32,12 +31,6 @@ func (r *room) add() { r.used.Add(1) }
 // give gives a place back.
 func (r *room) give() { r.used.Add(-1) }
 
-// isInFlight tells whether rec is an attempt that its visitor may still finish.
-func isInFlight(rec *cache.Record, now time.Time) bool {
-	a, ok := rec.Value.(*cache.Attempt)
-	return ok && a.Phase != cache.PhaseEnded && now.Before(a.Deadline)
-}
-
 // admit counts e in place of there; there is nil where e is new, and only then
 // it may be refused. The lock of e's shard is held.
 func (c *Cache) admit(e, there *entry) bool {
@@ -51,6 +44,18 @@ func (c *Cache) admit(e, there *entry) bool {
 		c.inFlight.give()
 	}
 	return true
+}
+
+// dismiss takes back what admit has counted.
+func (c *Cache) dismiss(e, there *entry) {
+	if there != nil {
+		c.admit(there, e)
+		return
+	}
+	c.held[e.kind].give()
+	if e.inFlight {
+		c.inFlight.give()
+	}
 }
 
 func (c *Cache) admitNew(e *entry) bool {

@@ -1,0 +1,236 @@
+package bolt
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/memory"
+)
+
+// killRounds is how often the process that writes is killed.
+const killRounds = 200
+
+// TestMain is also the process that gets killed, or runs out of disk.
+func TestMain(m *testing.M) {
+	if path := os.Getenv("BOLT_TEST_WRITE"); path != "" {
+		first, _ := strconv.Atoi(os.Getenv("BOLT_TEST_FIRST"))
+		writeForEver(path, first)
+	}
+	if path := os.Getenv("BOLT_TEST_FULL"); path != "" {
+		writeUntilFull(path)
+	}
+	os.Exit(m.Run())
+}
+
+// writeForEver makes sessions and signs every third one out again, in four
+// goroutines, and says what it does before it begins and once it is done.
+func writeForEver(path string, first int) {
+	c, err := Open(path, memory.Options{}, zap.NewNop())
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	var next atomic.Int64
+	var out sync.Mutex
+	say := func(what string, n int) {
+		out.Lock()
+		defer out.Unlock()
+		fmt.Println(what, n)
+	}
+	for range 4 {
+		go func() {
+			for {
+				n := first + int(next.Add(1))
+				if err := c.Put(context.Background(), sessionKey(n), sessionRecord(n, time.Now().Add(time.Hour))); err != nil {
+					say("error "+err.Error(), n)
+				}
+				say("verified", n)
+				if n%3 != 0 {
+					continue
+				}
+				say("leaving", n)
+				if err := c.Delete(context.Background(), sessionKey(n).Ref()); err != nil {
+					say("error "+err.Error(), n)
+				}
+				say("left", n)
+			}
+		}()
+	}
+	select {} // until it is killed
+}
+
+// told is what the killed process has said of each session.
+type told map[int]string
+
+// check counts the sessions that were lost, and those that still open the gate
+// after their sign-out.
+func (told told) check(t *testing.T, c cache.Cache) (lost, open int) {
+	t.Helper()
+	for n, what := range told {
+		_, err := c.Get(t.Context(), sessionKey(n))
+		if err != nil && !errors.Is(err, cache.ErrNotFound) {
+			t.Fatal(err)
+		}
+		switch {
+		case what == "verified" && err != nil:
+			lost++
+		case what == "left" && err == nil:
+			open++
+		}
+	}
+	return lost, open
+}
+
+func TestKilledAtAnyMomentItLosesNoSessionAndOpensNoGate(t *testing.T) {
+	path := newPath(t)
+	all := make(told)
+	for round := range killRounds {
+		now := runAndKill(t, path, round*100_000, 1+rand.IntN(40))
+		c := open(t, path, nil)
+		if lost, open := now.check(t, c); lost > 0 || open > 0 {
+			t.Fatalf("round %d: %d sessions lost, %d gates open", round, lost, open)
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for n, what := range now {
+			all[n] = what
+		}
+	}
+	c := open(t, path, nil)
+	defer c.Close()
+	lost, open := all.check(t, c)
+	if lost > 0 || open > 0 {
+		t.Errorf("in the end: %d sessions lost, %d gates open", lost, open)
+	}
+	verified, left := 0, 0
+	for _, what := range all {
+		switch what {
+		case "verified":
+			verified++
+		case "left":
+			left++
+		}
+	}
+	if verified < killRounds || left < killRounds/4 {
+		t.Errorf("only %d sessions and %d sign-outs were told of: nothing is shown", verified, left)
+	}
+	t.Logf("%d kills, %d sessions acknowledged, %d signed out: 0 lost, 0 gates open", killRounds, verified, left)
+}
+
+// runAndKill lets another process write and kills it after so many lines of what
+// it says, and up to two milliseconds: at any moment of a write.
+func runAndKill(t *testing.T, path string, first, lines int) told {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "BOLT_TEST_WRITE="+path, "BOLT_TEST_FIRST="+strconv.Itoa(first))
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := make(told)
+	read := bufio.NewReader(out)
+	for i := 0; ; i++ {
+		if i == lines {
+			time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, func() { _ = cmd.Process.Kill() })
+		}
+		line, err := read.ReadString('\n') // what it said before it died counts
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				t.Fatal(err)
+			}
+			break
+		}
+		what, number, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.Atoi(number)
+		if err != nil || what == "error" {
+			t.Fatal(line)
+		}
+		said[n] = what
+	}
+	_ = cmd.Wait() // killed
+	return said
+}
+
+// writeUntilFull writes until the disk is full, which a limit of the file's size
+// stands for, and checks what holds then.
+func writeUntilFull(path string) {
+	signal.Ignore(syscall.SIGXFSZ)
+	fail := func(format string, args ...any) {
+		fmt.Printf(format+"\n", args...)
+		os.Exit(1)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 256 << 10, Max: 256 << 10}); err != nil {
+		fail("%v", err)
+	}
+	c, err := Open(path, memory.Options{}, zap.NewNop())
+	if err != nil {
+		fail("%v", err)
+	}
+	ctx := context.Background()
+	n := 0
+	for ; n < 10_000; n++ {
+		if err = c.Put(ctx, sessionKey(n), sessionRecord(n, time.Now().Add(time.Hour))); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		fail("the disk was never full")
+	}
+	if _, err := c.Get(ctx, sessionKey(n)); !errors.Is(err, cache.ErrNotFound) {
+		fail("a session that was not written opens the gate: %v", err)
+	}
+	for i := range n {
+		if _, err := c.Get(ctx, sessionKey(i)); err != nil {
+			fail("session %d is lost: %v", i, err)
+		}
+	}
+	fmt.Println(n)
+	os.Exit(0)
+}
+
+func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "number-verify.db")
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "BOLT_TEST_FULL="+path)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	written, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil || written == 0 {
+		t.Fatalf("it says %q", out)
+	}
+	c := open(t, path, nil) // there is room again
+	defer c.Close()
+	for n := range written {
+		if _, err := c.Get(t.Context(), sessionKey(n)); err != nil {
+			t.Fatalf("session %d of %d: %v", n, written, err)
+		}
+	}
+	if err := c.Put(t.Context(), sessionKey(written), sessionRecord(1, time.Now().Add(time.Hour))); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}

@@ -1,0 +1,57 @@
+package bolt
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+func unmarshal(input string) (*Module, error) {
+	d := caddyfile.NewTestDispenser("cache " + input + "\nnext line")
+	d.Next()
+	d.NextArg()
+	module, err := caddyfile.UnmarshalModule(d, "http.number_verify.caches."+d.Val())
+	if err != nil {
+		return nil, err
+	}
+	return module.(*Module), nil
+}
+
+func TestMistakesInTheCaddyfile(t *testing.T) {
+	for name, input := range map[string]string{
+		"no file":    "bolt",
+		"empty file": `bolt ""`,
+		"two files":  "bolt /a /b",
+		"a block":    "bolt /a {\n\tsync off\n}",
+	} {
+		if _, err := unmarshal(input); err == nil || !strings.Contains(err.Error(), "cache bolt /var/lib/caddy/number-verify.db") || !strings.Contains(err.Error(), "Testfile:1") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestFileIsNamedWhenTheConfigurationLoadsAndNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("BOLT_DIR", dir)
+	m, err := unmarshal("bolt {env.BOLT_DIR}/x/../nv.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Provision(caddy.Context{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "bolt " + filepath.Join(dir, "nv.db"); m.StoreName() != want {
+		t.Errorf("the store is %q, want %q", m.StoreName(), want)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
+		t.Errorf("the directory holds %v, %v", entries, err)
+	}
+	missing := &Module{File: "{env.BOLT_MISSING}"}
+	if err := missing.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "file") {
+		t.Errorf("an empty placeholder: %v", err)
+	}
+}

@@ -1,0 +1,92 @@
+package cachetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// RunDurable holds a cache that outlives its process to what it promises beyond
+// Run. It opens the store that reopen stands for, closes it, and opens it again.
+func RunDurable(t *testing.T, setUp func(t *testing.T, now func() time.Time) (reopen func() cache.Cache)) {
+	t.Helper()
+	tests := []struct {
+		name string
+		test func(*testing.T, *durable)
+	}{
+		{"every kind of value is kept", testValuesKept},
+		{"what was deleted or replaced stays so", testEndKept},
+		{"lives go on", testLivesKept},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			clock := newClock()
+			d := &durable{reopen: setUp(t, clock.now)}
+			d.bench = bench{d.reopen(), clock}
+			t.Cleanup(func() { _ = d.Close() })
+			test.test(t, d)
+		})
+	}
+}
+
+// durable is a bench whose store can be closed and opened again.
+type durable struct {
+	bench
+	reopen func() cache.Cache
+}
+
+func (d *durable) again(t *testing.T) {
+	t.Helper()
+	if err := d.Close(); err != nil {
+		t.Fatalf("Close: %v", err)
+	}
+	d.Cache = d.reopen()
+}
+
+func testValuesKept(t *testing.T, d *durable) {
+	samples := samples()
+	for _, sample := range samples {
+		d.put(t, key(sample.kind, "full"), d.record(sample.full))
+		d.put(t, key(sample.kind, "empty"), d.record(sample.empty))
+	}
+	for range 2 {
+		d.again(t)
+		for _, sample := range samples {
+			d.holds(t, key(sample.kind, "full"), sample.full)
+			d.holds(t, key(sample.kind, "empty"), sample.empty)
+		}
+	}
+}
+
+func testEndKept(t *testing.T, d *durable) {
+	d.put(t, sessionKey, d.record(&cache.Session{Number: "+33639980001"}))
+	d.put(t, attemptKey, d.record(attempt(1)))
+	d.again(t)
+	d.delete(t, sessionKey) // before anybody came with its key
+	d.replaces(t, attemptKey, nil, d.record(attempt(2)), cache.ErrConflict)
+	d.replaces(t, attemptKey, d.get(t, attemptKey), d.record(attempt(3)), nil)
+	d.again(t)
+	d.misses(t, sessionKey)
+	d.holds(t, attemptKey, attempt(3))
+}
+
+func testLivesKept(t *testing.T, d *durable) {
+	idle := d.record(&cache.Session{Number: "+33639980002"})
+	idle.Idle, idle.Touched = 10*time.Minute, d.now()
+	d.put(t, sessionKey, idle)
+	d.put(t, attemptKey, d.record(attempt(1)))
+	d.add(9 * time.Minute)
+	used := &cache.Record{Value: idle.Value, Expires: idle.Expires, Idle: idle.Idle, Touched: d.now()}
+	d.replaces(t, sessionKey, idle, used, nil)
+	d.again(t)
+	d.add(9 * time.Minute)
+	d.holds(t, sessionKey, idle.Value)
+	d.add(2 * time.Minute)
+	d.misses(t, sessionKey)
+	d.add(time.Hour)
+	d.misses(t, attemptKey)
+	d.again(t)
+	d.misses(t, sessionKey)
+	d.misses(t, attemptKey)
+}

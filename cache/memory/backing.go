@@ -1,0 +1,96 @@
+package memory
+
+import (
+	"time"
+
+	gocache "github.com/patrickmn/go-cache"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/sealed"
+)
+
+// Backing keeps the records of a Cache outside this process as well. Calls for
+// one record never overlap.
+type Backing interface {
+	// Load calls found for every record, before anything else is called.
+	Load(found func(cache.Ref, Sealed)) error
+	// Store keeps rec, and has done so when it returns. Where used is set only
+	// its use is new, which may be kept later.
+	Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool) error
+	// Delete forgets a record, and has done so when it returns. What has
+	// expired a backing forgets by itself.
+	Delete(ref cache.Ref) error
+	// Close ends the backing.
+	Close() error
+}
+
+// Sealed is a record as a Backing finds it: it opens with its key alone.
+type Sealed struct {
+	Kind cache.Kind
+	// Ends is when it ends if it is not touched again.
+	Ends time.Time
+	// InFlightUntil is that of the record.
+	InFlightUntil time.Time
+	// Box is made by package sealed.
+	Box []byte
+}
+
+// load takes in what the backing holds, even past the bounds.
+func (c *Cache) load(ref cache.Ref, kept Sealed) {
+	now := c.now()
+	if !now.Before(kept.Ends) || kept.Kind < cache.KindSession || kept.Kind > cache.KindClaim {
+		return
+	}
+	e := &entry{
+		Record: cache.Record{Expires: kept.Ends}, kind: kept.Kind, sealed: kept.Box,
+		inFlightUntil: kept.InFlightUntil, inFlight: now.Before(kept.InFlightUntil),
+	}
+	c.held[e.kind].add()
+	if e.inFlight {
+		c.inFlight.add()
+	}
+	s := c.shard(ref)
+	s.version++
+	e.Version = s.version
+	s.items.Set(string(ref[:]), e, gocache.NoExpiration)
+}
+
+// unseal opens the entry under ref for the first who comes with its key. What
+// does not open is no record of that key: nil.
+func (c *Cache) unseal(key cache.Key, ref cache.Ref) *entry {
+	s := c.shard(ref)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.get(ref)
+	if e == nil || e.sealed == nil {
+		return e
+	}
+	rec, err := sealed.Open(key, e.sealed)
+	if err != nil {
+		return nil // fail closed
+	}
+	rec.Version = e.Version
+	opened := &entry{Record: *rec, kind: e.kind, inFlightUntil: e.inFlightUntil, inFlight: e.inFlight}
+	s.items.Set(string(ref[:]), opened, gocache.NoExpiration)
+	return opened
+}
+
+// store writes rec, which takes the place of there, to the backing.
+func (c *Cache) store(key cache.Key, ref cache.Ref, there *entry, rec *cache.Record) error {
+	if c.backing == nil {
+		return nil
+	}
+	used := there != nil && there.sealed == nil && there.Value == rec.Value && there.Expires.Equal(rec.Expires)
+	return c.backing.Store(key, ref, rec, used)
+}
+
+// forget deletes e, which may be nil, here and in the backing. s is locked.
+func (c *Cache) forget(s *shard, ref cache.Ref, e *entry) error {
+	if e != nil && c.backing != nil {
+		if err := c.backing.Delete(ref); err != nil {
+			return err
+		}
+	}
+	c.remove(s, string(ref[:]), e)
+	return nil
+}

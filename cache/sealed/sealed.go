@@ -1,0 +1,114 @@
+// Package sealed makes records fit for a store outside this process. Each is
+// encrypted with a key that only the secret of its own cache.Key yields, which
+// no store ever holds: a stolen store opens nothing and tells nothing but how
+// many records of each kind there are and when they end.
+package sealed
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// format is the first byte of everything sealed, and part of what is
+// authenticated.
+const format = 1
+
+// ErrSealed means that a record does not open: it was damaged, or stands under
+// another key, realm or kind than it was written for.
+var ErrSealed = errors.New("cache: sealed record does not open")
+
+// envelope is what is encrypted: expiry too, so that nobody can lengthen a life.
+type envelope struct {
+	Expires time.Time
+	Idle    time.Duration `json:",omitempty"`
+	Touched time.Time
+	Value   json.RawMessage
+}
+
+// Seal encrypts a record for the store. The Version is the store's to keep.
+func Seal(key cache.Key, rec *cache.Record) ([]byte, error) {
+	value, err := json.Marshal(rec.Value)
+	if err != nil {
+		return nil, fmt.Errorf("cache: encoding a record: %w", err)
+	}
+	plain, err := json.Marshal(envelope{rec.Expires, rec.Idle, rec.Touched, value})
+	if err != nil {
+		return nil, fmt.Errorf("cache: encoding a record: %w", err)
+	}
+	aead, err := aeadOf(key)
+	if err != nil {
+		return nil, err
+	}
+	head := make([]byte, 1+aead.NonceSize(), 1+aead.NonceSize()+len(plain)+aead.Overhead())
+	head[0] = format
+	_, _ = rand.Read(head[1:]) // never fails, by its documentation
+	return aead.Seal(head, head[1:], plain, additional(key)), nil
+}
+
+// Open decrypts what Seal has made for the same key. Its error is ErrSealed.
+func Open(key cache.Key, sealed []byte) (*cache.Record, error) {
+	aead, err := aeadOf(key)
+	if err != nil {
+		return nil, err
+	}
+	if len(sealed) < 1+aead.NonceSize() || sealed[0] != format {
+		return nil, ErrSealed
+	}
+	nonce, box := sealed[1:1+aead.NonceSize()], sealed[1+aead.NonceSize():]
+	plain, err := aead.Open(nil, nonce, box, additional(key))
+	if err != nil {
+		return nil, ErrSealed
+	}
+	var e envelope
+	if err := json.Unmarshal(plain, &e); err != nil {
+		return nil, ErrSealed
+	}
+	value, err := decode(key.Kind, e.Value)
+	if err != nil {
+		return nil, ErrSealed
+	}
+	return &cache.Record{Value: value, Expires: e.Expires, Idle: e.Idle, Touched: e.Touched}, nil
+}
+
+func decode(kind cache.Kind, text []byte) (any, error) {
+	value, err := cache.NewValue(kind)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, value); err != nil {
+		return nil, err
+	}
+	if session, ok := value.(*cache.Session); ok {
+		return cache.NewSession(*session), nil
+	}
+	return value, nil
+}
+
+// aeadOf derives the record's key (RFC 5869) and returns AES-256-GCM with it.
+func aeadOf(key cache.Key) (cipher.AEAD, error) {
+	derived, err := hkdf.Key(sha256.New, []byte(key.Secret), nil, "number_verify record", 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// additional binds a record to its place: Ref is a hash of kind, realm and
+// secret.
+func additional(key cache.Key) []byte {
+	ref := key.Ref()
+	return append([]byte{format, byte(key.Kind)}, append(ref[:], key.Realm...)...)
+}
