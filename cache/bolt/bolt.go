@@ -4,7 +4,6 @@ package bolt
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,11 +22,11 @@ func Open(path string, opts memory.Options, log *zap.Logger) (cache.Cache, error
 	began := time.Now()
 	f, err := openFile(path, opts.Now, log)
 	if err != nil {
-		return nil, fmt.Errorf("cache bolt %s: %w", path, err)
+		return nil, err
 	}
 	c, err := memory.NewBacked(opts, f)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("cache bolt %s: %w", path, err), f.Close())
+		return nil, errors.Join(err, f.Close())
 	}
 	log.Info("cache opened", zap.String("file", path), zap.Duration("took", time.Since(began)))
 	return c, nil

@@ -151,7 +151,14 @@ func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 		"a record cut short": {func(t *testing.T, path string) {
 			full(t, path)
 			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(recordsBucket).Put([]byte("short"), []byte("x")) })
-		}, "invalid"},
+		}, "damaged"},
+		"a record without its end": {func(t *testing.T, path string) {
+			full(t, path)
+			change(t, path, func(tx *bbolt.Tx) error {
+				key, _ := tx.Bucket(endsBucket).Cursor().First()
+				return tx.Bucket(endsBucket).Delete(bytes.Clone(key))
+			})
+		}, "damaged"},
 		"truncated": {func(t *testing.T, path string) {
 			full(t, path)
 			info, err := os.Stat(path)
@@ -187,10 +194,10 @@ func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 				_ = opened.Close()
 				t.Fatal("it opens")
 			}
-			if !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+			if !strings.Contains(err.Error(), c.want) {
 				t.Errorf("the error does not say %q: %v", c.want, err)
 			}
-			if after, _ := os.ReadFile(path); name != "a record cut short" && !bytes.Equal(before, after) {
+			if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
 				t.Error("the file was changed")
 			}
 		})

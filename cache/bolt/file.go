@@ -91,7 +91,7 @@ func openDB(path string) (db *bbolt.DB, err error) {
 	if err != nil {
 		return nil, explain(err)
 	}
-	if err := db.Update(prepare); err != nil {
+	if err := prepare(db); err != nil {
 		return nil, errors.Join(explain(err), db.Close())
 	}
 	return db, nil
@@ -101,7 +101,7 @@ func openDB(path string) (db *bbolt.DB, err error) {
 func explain(err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return errors.New("the file is in use by another process: each Caddy needs a file of its own, or cache redis")
+		return errors.New("the file is in use by another process: each Caddy needs a file of its own")
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("the file is damaged or no bbolt database (%w): restore it, or move it away to begin with an empty one", err)
 	case errors.Is(err, fs.ErrPermission):
@@ -120,44 +120,83 @@ func recoverDamage(err *error) {
 	}
 }
 
-// prepare checks that the database is ours, and makes a new one so.
-func prepare(tx *bbolt.Tx) error {
-	if meta := tx.Bucket(metaBucket); meta != nil {
-		if got := string(meta.Get(formatKey)); got != format {
-			return fmt.Errorf("the file has format %q, this version of number_verify reads %q: use the version that wrote it, or name another file", got, format)
+// prepare makes a new database ours, and checks that any other is.
+func prepare(db *bbolt.DB) error {
+	isNew := false
+	err := db.View(func(tx *bbolt.Tx) error {
+		name, _ := tx.Cursor().First()
+		isNew = name == nil
+		if isNew {
+			return nil
 		}
-		if tx.Bucket(recordsBucket) == nil || tx.Bucket(endsBucket) == nil {
-			return berrors.ErrInvalid
-		}
-		return meta.Put(formatKey, []byte(format)) // a file that cannot be written is found out now
+		return checkOurs(tx)
+	})
+	if err != nil || !isNew {
+		return err
 	}
-	if name, _ := tx.Cursor().First(); name != nil {
+	return db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{metaBucket, recordsBucket, endsBucket} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(metaBucket).Put(formatKey, []byte(format))
+	})
+}
+
+func checkOurs(tx *bbolt.Tx) error {
+	meta := tx.Bucket(metaBucket)
+	if meta == nil {
 		return errNotOurs
 	}
-	for _, name := range [][]byte{metaBucket, recordsBucket, endsBucket} {
-		if _, err := tx.CreateBucket(name); err != nil {
-			return err
-		}
+	if got := string(meta.Get(formatKey)); got != format {
+		return fmt.Errorf("the file has format %q, this version of number_verify reads %q: use the version that wrote it, or name another file", got, format)
 	}
-	return tx.Bucket(metaBucket).Put(formatKey, []byte(format))
+	if tx.Bucket(recordsBucket) == nil || tx.Bucket(endsBucket) == nil {
+		return berrors.ErrInvalid
+	}
+	return nil
 }
 
 // Load implements memory.Backing.
 func (f *file) Load(found func(cache.Ref, memory.Sealed)) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverDamage(&err)
-	return f.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(recordsBucket).ForEach(func(ref, value []byte) error {
-			if len(ref) != len(cache.Ref{}) || len(value) < headSize {
-				return berrors.ErrInvalid
-			}
-			found(cache.Ref(ref), memory.Sealed{
-				Kind: cache.Kind(value[0]), Ends: timeAt(value[1:]), InFlightUntil: timeAt(value[9:]),
-				Box: append([]byte(nil), value[headSize:]...),
-			})
-			return nil
+	if err := f.db.View(func(tx *bbolt.Tx) error { return readAll(tx, found) }); err != nil {
+		return explain(err)
+	}
+	// only now that all of it could be read: whether it can be written
+	return f.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte(format)) })
+}
+
+// readAll reads every page, so that damage is found when the configuration loads.
+func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
+	records, ends := 0, 0
+	err := tx.Bucket(recordsBucket).ForEach(func(ref, value []byte) error {
+		if len(ref) != len(cache.Ref{}) || len(value) < headSize {
+			return berrors.ErrInvalid
+		}
+		records++
+		found(cache.Ref(ref), memory.Sealed{
+			Kind: cache.Kind(value[0]), Ends: timeAt(value[1:]), InFlightUntil: timeAt(value[9:]),
+			Box: append([]byte(nil), value[headSize:]...),
 		})
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	err = tx.Bucket(endsBucket).ForEach(func(key, _ []byte) error {
+		if len(key) != 8+len(cache.Ref{}) {
+			return berrors.ErrInvalid
+		}
+		ends++
+		return nil
+	})
+	if err == nil && records != ends {
+		err = berrors.ErrInvalid
+	}
+	return err
 }
 
 // Store implements memory.Backing.

@@ -1,0 +1,72 @@
+package bolt
+
+import (
+	"os"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/cache/memory"
+)
+
+const (
+	soakSessions = 100_000
+	// soakVisitors come at a time, each waiting for the disk.
+	soakVisitors = 200
+)
+
+// BenchmarkSoak has many visitors verified at once, and opens the file that this
+// makes. It reports what a session takes on disk and in memory, how many were
+// written in a second, and how long the file takes to open.
+func BenchmarkSoak(b *testing.B) {
+	for b.Loop() {
+		path := newPath(b)
+		c := open(b, path, nil)
+		began := time.Now()
+		var visitors sync.WaitGroup
+		for first := range soakVisitors {
+			visitors.Go(func() {
+				for n := first; n < soakSessions; n += soakVisitors {
+					if err := c.Put(b.Context(), sessionKey(n), sessionRecord(n, time.Now().Add(time.Hour))); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		visitors.Wait()
+		b.ReportMetric(soakSessions/time.Since(began).Seconds(), "written/s")
+		if err := c.Close(); err != nil {
+			b.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(info.Size())/soakSessions, "disk-B/session")
+		before := heap()
+		began = time.Now()
+		again, err := Open(path, memory.Options{}, zap.NewNop())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(began).Milliseconds()), "load-ms")
+		b.ReportMetric(float64(heap()-before)/soakSessions, "B/session")
+		if _, err := again.Get(b.Context(), sessionKey(soakSessions-1)); err != nil {
+			b.Fatal(err)
+		}
+		if err := again.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
