@@ -283,8 +283,8 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visi
 
 // vouch tells the upstream and later handlers who is verified.
 func (h *Handler) vouch(r *http.Request, visit *gate.Visit, repl *caddy.Replacer, session *cache.Session) {
-	if repl != nil {
-		repl.Map(func(key string) (any, bool) { return placeholder(session, key) })
+	if first := visit.Pass(session); first && repl != nil {
+		repl.Map(func(key string) (any, bool) { return placeholder(visit.Session(), key) })
 	}
 	if h.headers.prefix == "" {
 		return

@@ -603,6 +603,38 @@ func TestBoltFileInUseIsAnErrorAtReloadAndTheOldConfigurationGoesOn(t *testing.T
 	}
 }
 
+func TestOverlappingGatesTellOneSessionInHeadersAndPlaceholders(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`
+http://SITE {
+	number_verify /account/* {
+		public_url http://SITE
+		VERIFIER
+	}
+	number_verify /account/* {
+		public_url http://SITE
+		path /second
+		cookie_name second
+		VERIFIER
+	}
+	reverse_proxy UPSTREAM {
+		header_up X-Placeholder {http.number_verify.masked}
+	}
+}
+`)
+	visitor := w.browser()
+	asked := visitor.follow(visitor.arrive(visitor.start("/account/", "06 39 98 00 01"))) // now the second gate asks
+	visitor.arrive(visitor.submit(asked, "06 39 98 00 20"))
+	got := w.upstream.take()
+	if len(got) != 1 {
+		t.Fatalf("%d requests reached the upstream", len(got))
+	}
+	header, placeholder := got[0].Header["X-Verified-Number"], got[0].Header.Get("X-Placeholder")
+	if len(header) != 1 || header[0] != "+33639980020" || placeholder != "+33 6 •• •• •• 20" {
+		t.Errorf("the header tells %q, the placeholder %q", header, placeholder)
+	}
+}
+
 func TestValidateBesideARunningCaddyTouchesNothing(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	w.load(account)

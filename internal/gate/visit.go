@@ -23,6 +23,8 @@ type Visit struct {
 	stripped []string
 	// written are the headers that gates have set, which no later one removes.
 	written []*Headers
+	// session is the last that a gate has let the request pass for.
+	session *cache.Session
 	// unknownSession says that the request came with the cookie of a session
 	// that does not exist, or no longer.
 	unknownSession bool
@@ -160,6 +162,17 @@ func (v *Visit) hasWritten(name string) bool {
 		return name == set.Number || name == set.At || name == set.Operator
 	})
 }
+
+// Pass notes the session that lets the request pass a gate, and tells whether it
+// is the first.
+func (v *Visit) Pass(s *cache.Session) (first bool) {
+	first = v.session == nil
+	v.session = s
+	return first
+}
+
+// Session is that of the last gate passed, which the headers tell of as well.
+func (v *Visit) Session() *cache.Session { return v.session }
 
 // Headers are the names of the headers that tell the upstream of a
 // verification, in canonical form.
