@@ -81,6 +81,11 @@ func newWorld(t *testing.T, scheme, options string) *world {
 		number_verify /transfer* {
 			max_age 1s
 		}
+		vars phone +33639980001
+		number_verify /known* {
+			path /.number-verify-known
+			number {vars.phone}
+		}
 		reverse_proxy %s
 	}
 	`, t.TempDir(), w.site, provider.URL, simulator.DefaultLicence, simulator.DefaultName, options,
