@@ -108,7 +108,8 @@ func takePairs(line, base string, own []pair) (kept string, _ []pair) {
 	return kept, own
 }
 
-// trimSeparators is strings.Trim(s, "; "), at a tenth of its cost.
+// trimSeparators is strings.Trim(s, "; ") without a set of characters to build: it
+// runs for every request.
 func trimSeparators(s string) string {
 	for s != "" && (s[0] == ';' || s[0] == ' ') {
 		s = s[1:]
