@@ -27,6 +27,7 @@ var stores = caddy.NewUsagePool()
 // their caches when Caddy starts. It needs no configuration: the first handler
 // makes it.
 type App struct {
+	ctx    caddy.Context
 	logger *zap.Logger
 	gates  map[string]*gate.Gate
 	stores map[string]*store
@@ -54,7 +55,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision sets up the app. It opens nothing: caddy validate comes here too.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.ctx, a.logger = ctx, ctx.Logger()
 	a.gates = make(map[string]*gate.Gate)
 	a.stores = make(map[string]*store)
 	return nil
@@ -71,6 +72,9 @@ func (a *App) Start() error {
 			return fmt.Errorf("opening cache %s: %w", name, err)
 		}
 		s.open.Store(value.(*pooledStore))
+	}
+	for _, g := range a.gates {
+		g.CheckSecret(a.ctx)
 	}
 	return nil
 }

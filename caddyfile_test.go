@@ -30,7 +30,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"limits, not built":         {site("limits {\n}"), ":9", "unknown subdirective"},
 		"redis, not built":          {site("cache redis localhost"), ":9", "built in are bolt, memory"},
 		"bolt without a file":       {site("cache bolt"), ":9", "write 'cache bolt /var/lib/caddy/number-verify.db'"},
-		"bolt with a block":         {site("cache bolt /x {\nsync off\n}"), ":9", "takes no block"},
+		"unknown option of bolt":    {site("cache bolt /x {\nsync off\n}"), ":10", "there is just secret"},
 		"set twice":                 {site("region FR\nregion FR"), ":10", "set twice, first in line 9"},
 		"no value":                  {site("path"), ":9", "path takes exactly one value"},
 		"two values":                {site("path /a /b"), ":9", "path takes exactly one value"},

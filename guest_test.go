@@ -51,6 +51,8 @@ func word(d *caddyfile.Dispenser, value *string) error {
 
 func (v *oidcVerifier) Account() string { return "oidc/" + v.Issuer }
 
+func (*oidcVerifier) Secret() string { return "the client's secret" }
+
 func (v *oidcVerifier) Start(_ context.Context, req verifier.StartRequest) (*verifier.Started, error) {
 	query := url.Values{"redirect_uri": {req.CallbackURL}, "state": {req.State}}
 	return &verifier.Started{
@@ -93,6 +95,8 @@ func (*flakyCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func (*flakyCache) StoreName() string { return "test_flaky" }
+
+func (*flakyCache) Secret() string { return "" }
 
 func (*flakyCache) Open(*zap.Logger) (cache.Cache, error) {
 	cacheOpens.Add(1)

@@ -164,8 +164,12 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
+	secret := opener.Secret()
+	if secret == "" {
+		secret = v.Secret()
+	}
 	return gate.New(gate.Config{
-		Verifier: v, Cache: app.use(opener), Pages: visible, Log: ctx.Logger(h),
+		Verifier: v, Cache: app.use(opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
 		Origins: options.PublicURL, Path: options.Path,
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),

@@ -50,6 +50,19 @@ type Cache interface {
 	// Delete removes the record; that there is none is no error.
 	Delete(ctx context.Context, ref Ref) error
 
+	// Find returns where the live records are that were stored with that tag. It
+	// may return a record that has just ended.
+	Find(ctx context.Context, tag Tag) ([]Ref, error)
+
+	// Count counts one event against every limit, checking and counting in one
+	// step: where one of them is reached nothing is counted and the error is a
+	// *LimitError. It returns the event as each limit counts it, or ErrFull
+	// where there is no room for another counter.
+	Count(ctx context.Context, limits []Limit) ([]Counted, error)
+
+	// Uncount takes back events; those that count no more are no error.
+	Uncount(ctx context.Context, counted []Counted) error
+
 	// Close ends the cache; what is called later returns ErrClosed.
 	Close() error
 }
@@ -60,6 +73,9 @@ type Opener interface {
 	// StoreName names the store. Modules with equal names share one open
 	// Cache, and it lives on through a reload of the configuration.
 	StoreName() string
+	// Secret is what the keys are derived from that numbers and addresses are
+	// found by, as configured; "" where the verifier's secret serves.
+	Secret() string
 	// Open opens the store.
 	Open(logger *zap.Logger) (Cache, error)
 }
@@ -69,13 +85,18 @@ type Kind uint8
 
 // The kinds, and the type of Record.Value with each.
 const (
-	KindSession Kind = iota + 1 // *Session, by the session cookie
-	KindAttempt                 // *Attempt, by an id that is derived from the callback's state
-	KindPress                   // *Press, by browser, number and return path
-	KindRefusal                 // *Refusal, by the browser cookie
-	KindGrant                   // *Grant, by the browser cookie
-	KindClaim                   // *Claim, by the value claimed
+	KindSession     Kind = iota + 1 // *Session, by the session cookie
+	KindAttempt                     // *Attempt, by an id that is derived from the callback's state
+	KindPress                       // *Press, by browser, number and return path
+	KindRefusal                     // *Refusal, by the browser cookie
+	KindGrant                       // *Grant, by the browser cookie
+	KindClaim                       // *Claim, by the value claimed
+	KindFingerprint                 // *Fingerprint, by the verifier account
+	KindCount                       // *Count, by what is counted; for Cache.Count alone
 )
+
+// Stored tells whether Get, Put and Replace know the kind.
+func (k Kind) Stored() bool { return KindSession <= k && k < KindCount }
 
 // Key names a record.
 type Key struct {
@@ -90,6 +111,9 @@ type Key struct {
 
 // Ref is the name under which a cache stores a record.
 type Ref [sha256.Size]byte
+
+// Tag is what a record can be found by without its key: an HMAC of a number.
+type Tag [sha256.Size]byte
 
 // Ref hashes the key. It does not allocate for realms of usual length.
 func (k Key) Ref() Ref {
@@ -110,6 +134,8 @@ type Record struct {
 	Idle time.Duration
 	// Touched is when it was last used, as far as Idle is concerned.
 	Touched time.Time
+	// Tag is what Find finds the record by; the zero Tag is none.
+	Tag Tag
 	// Version changes with each write; the cache sets it.
 	Version uint64
 }

@@ -21,6 +21,10 @@ func NewValue(kind Kind) (any, error) {
 		return new(Grant), nil
 	case KindClaim:
 		return new(Claim), nil
+	case KindFingerprint:
+		return new(Fingerprint), nil
+	case KindCount:
+		return new(Count), nil
 	default:
 		return nil, fmt.Errorf("cache: unknown kind %d", kind)
 	}
@@ -132,3 +136,8 @@ type Grant struct {
 
 // Claim marks a value that has served its one attempt.
 type Claim struct{}
+
+// Fingerprint tells keys apart that must be equal on all nodes.
+type Fingerprint struct {
+	Sum []byte
+}

@@ -33,6 +33,11 @@ type Verifier interface {
 	// for the account that made it only.
 	Account() string
 
+	// Secret is known to the account's own Caddy nodes alone and equal on all
+	// of them: numbers are indexed by keys that are derived from it. A cache may
+	// be configured with one of its own instead.
+	Secret() string
+
 	// Start begins one verification. It may be billed, so it is called once
 	// for each attempt and never retried by the gate. An error should be an
 	// *Error; any other counts as ProviderUnavailable.

@@ -142,8 +142,8 @@ func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 		}, "not one of number_verify"},
 		"of a newer version": {func(t *testing.T, path string) {
 			full(t, path)
-			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("2")) })
-		}, `format "2"`},
+			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("3")) })
+		}, `format "3"`},
 		"a bucket missing": {func(t *testing.T, path string) {
 			full(t, path)
 			change(t, path, func(tx *bbolt.Tx) error { return tx.DeleteBucket(endsBucket) })
@@ -269,7 +269,7 @@ func TestFileDoesNotGrowWithoutEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := f.flush(); err != nil {
+		if err := f.commit(nil); err != nil {
 			t.Fatal(err)
 		}
 		clock.Add(int64(2 * time.Minute))

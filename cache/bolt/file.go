@@ -29,7 +29,7 @@ var (
 
 const (
 	// format is that of the file, in metaBucket.
-	format = "1"
+	format = "2"
 	// lockTime is how long another process may take to let go of the file.
 	lockTime = 2 * time.Second
 	// flushEvery is how late uses of a record are written: what a crash may
@@ -41,8 +41,8 @@ const (
 	sweepBatch = 1000
 	// maxBatch is how many waiting writes one transaction takes.
 	maxBatch = 1000
-	// headSize is kind, end and end in flight, before what is sealed.
-	headSize = 1 + 8 + 8
+	// headSize is kind, end, end in flight and tag, before what is sealed.
+	headSize = 1 + 8 + 8 + len(cache.Tag{})
 )
 
 var errNotOurs = errors.New("the file is a bbolt database, but not one of number_verify: name another file")
@@ -179,6 +179,7 @@ func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
 		records++
 		found(cache.Ref(ref), memory.Sealed{
 			Kind: cache.Kind(value[0]), Ends: timeAt(value[1:]), InFlightUntil: timeAt(value[9:]),
+			Tag: cache.Tag(value[17:headSize]),
 			Box: append([]byte(nil), value[headSize:]...),
 		})
 		return nil
@@ -209,6 +210,7 @@ func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool)
 	value = append(value, byte(key.Kind))
 	value = appendTime(value, rec.End())
 	value = appendTime(value, rec.InFlightUntil())
+	value = append(value, rec.Tag[:]...)
 	value = append(value, box...)
 	if used {
 		f.mu.Lock()
@@ -246,13 +248,13 @@ func (f *file) write() {
 		var err error
 		select {
 		case w := <-f.writes:
-			f.commit(f.waiting(w))
+			err = f.commit(f.waiting(w))
 		case <-flush.C:
-			err = f.flush()
+			err = f.commit(nil)
 		case <-sweep.C:
 			err = f.sweep()
 		case <-f.stop:
-			if err := f.flush(); err != nil {
+			if err := f.commit(nil); err != nil {
 				f.log.Warn("uses of sessions not written", zap.Error(err))
 			}
 			return
@@ -277,7 +279,14 @@ func (f *file) waiting(first write) []write {
 	return batch
 }
 
-func (f *file) commit(batch []write) {
+// commit writes the batch, and the uses that nobody waits for.
+func (f *file) commit(batch []write) error {
+	for ref, value := range f.takeUsed() {
+		batch = append(batch, write{ref: ref, value: value})
+	}
+	if len(batch) == 0 {
+		return nil
+	}
 	err := f.update(func(tx *bbolt.Tx) error {
 		for _, w := range batch {
 			if err := apply(tx, w.ref, w.value); err != nil {
@@ -286,37 +295,27 @@ func (f *file) commit(batch []write) {
 		}
 		return nil
 	})
-	if err != nil {
-		f.log.Error("cache file not written", zap.Error(err))
-	}
 	for _, w := range batch {
-		w.done <- err
+		if w.done != nil {
+			w.done <- err
+		}
 	}
+	return err
 }
 
-// flush writes the uses that nobody waits for. Those that it cannot write are
-// lost: the sessions end earlier, never later.
-func (f *file) flush() error {
+// takeUsed takes the uses that are not yet written. Where that fails they are
+// lost: sessions end earlier then, never later.
+func (f *file) takeUsed() map[cache.Ref][]byte {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	used := f.used
 	f.used = make(map[cache.Ref][]byte)
-	f.mu.Unlock()
-	if len(used) == 0 {
-		return nil
-	}
-	return f.update(func(tx *bbolt.Tx) error {
-		for ref, value := range used {
-			if err := apply(tx, ref, value); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return used
 }
 
 // sweep removes what has ended, by the index.
 func (f *file) sweep() error {
-	if err := f.flush(); err != nil { // what was used lives longer
+	if err := f.commit(nil); err != nil { // what was used lives longer
 		return err
 	}
 	for more := true; more; {

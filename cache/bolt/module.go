@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -27,7 +28,13 @@ type Module struct {
 	// time can use it. Required.
 	File string `json:"file,omitempty"`
 
-	path string
+	// What the keys are derived from that numbers and addresses are found by in
+	// the file, such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random
+	// characters. Default: the verifier's secret, so that another
+	// `client_secret` finds nothing of what the earlier one has stored.
+	IndexSecret string `json:"secret,omitempty"`
+
+	path, secret string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -38,14 +45,20 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision resolves the file's name. It opens nothing.
+// Provision resolves placeholders. It opens nothing.
 func (m *Module) Provision(caddy.Context) error {
-	path, err := caddy.NewReplacer().ReplaceOrErr(m.File, true, true)
+	repl := caddy.NewReplacer()
+	path, err := repl.ReplaceOrErr(m.File, true, true)
 	if err != nil {
 		return fmt.Errorf("cache bolt: file: %w", err)
 	}
 	if path == "" {
-		return fmt.Errorf("cache bolt: file is required: write 'cache bolt /var/lib/caddy/number-verify.db'")
+		return errors.New("cache bolt: file is required: write 'cache bolt /var/lib/caddy/number-verify.db'")
+	}
+	if m.IndexSecret != "" {
+		if m.secret, err = repl.ReplaceOrErr(m.IndexSecret, true, true); err != nil {
+			return errors.New("cache bolt: secret: its placeholder is empty or unknown: set it, or remove the line to use the verifier's secret")
+		}
 	}
 	m.path, err = filepath.Abs(path)
 	return err
@@ -54,14 +67,19 @@ func (m *Module) Provision(caddy.Context) error {
 // StoreName implements cache.Opener.
 func (m *Module) StoreName() string { return "bolt " + m.path }
 
+// Secret implements cache.Opener.
+func (m *Module) Secret() string { return m.secret }
+
 // Open implements cache.Opener.
 func (m *Module) Open(log *zap.Logger) (cache.Cache, error) {
 	return Open(m.path, memory.Options{}, log)
 }
 
-// UnmarshalCaddyfile reads the line
+// UnmarshalCaddyfile sets up the module from Caddyfile tokens. Syntax:
 //
-//	cache bolt <file>
+//	cache bolt <file> {
+//		secret <secret>
+//	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // "bolt"
 	args := d.RemainingArgs()
@@ -69,8 +87,18 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("cache bolt takes exactly one file: write 'cache bolt /var/lib/caddy/number-verify.db'")
 	}
 	m.File = args[0]
-	if d.Next() {
-		return d.Err("cache bolt has no options and takes no block: write just 'cache bolt /var/lib/caddy/number-verify.db'")
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		if name := d.Val(); name != "secret" {
+			return d.Errf("cache bolt: unknown subdirective %q; there is just secret", name)
+		}
+		if m.IndexSecret != "" {
+			return d.Err("cache bolt: secret is set twice; keep one")
+		}
+		args := d.RemainingArgs()
+		if len(args) != 1 || args[0] == "" {
+			return d.Err("cache bolt: secret takes exactly one value, like {env.NUMBER_VERIFY_SECRET}") // never echo it
+		}
+		m.IndexSecret = args[0]
 	}
 	return nil
 }

@@ -26,11 +26,36 @@ func TestMistakesInTheCaddyfile(t *testing.T) {
 		"no file":    "bolt",
 		"empty file": `bolt ""`,
 		"two files":  "bolt /a /b",
-		"a block":    "bolt /a {\n\tsync off\n}",
 	} {
 		if _, err := unmarshal(input); err == nil || !strings.Contains(err.Error(), "cache bolt /var/lib/caddy/number-verify.db") || !strings.Contains(err.Error(), "Testfile:1") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	for name, block := range map[string]string{
+		`unknown subdirective "sync"; there is just secret`: "sync off",
+		"set twice":     "secret aSecret\n\tsecret aSecret",
+		"exactly one v": "secret aSecret aSecret",
+		"exactly one":   "secret",
+	} {
+		_, err := unmarshal("bolt /a {\n\t" + block + "\n}")
+		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "aSecret") || !strings.Contains(err.Error(), "Testfile:") {
+			t.Errorf("%q: %v", block, err)
+		}
+	}
+}
+
+func TestSecretIsResolvedAndNeverEmpty(t *testing.T) {
+	t.Setenv("BOLT_SECRET", "0123456789abcdef")
+	m, err := unmarshal("bolt /a {\n\tsecret {env.BOLT_SECRET}\n}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Provision(caddy.Context{}); err != nil || m.Secret() != "0123456789abcdef" {
+		t.Errorf("the secret is %q, %v", m.Secret(), err)
+	}
+	m.IndexSecret = "{env.BOLT_MISSING}"
+	if err := m.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "secret") {
+		t.Errorf("an empty placeholder: %v", err)
 	}
 }
 

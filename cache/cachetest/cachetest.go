@@ -26,6 +26,8 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Cache
 		{"replace", testReplace},
 		{"concurrency", testConcurrency},
 		{"expiry", testExpiry},
+		{"find", testFind},
+		{"count", testCount},
 		{"ended context", testEndedContext},
 		{"close", testClose},
 	}
@@ -135,6 +137,9 @@ func testEndedContext(t *testing.T, open Opener) {
 		{"Put changes nothing", func() error { return b.Put(ended, attemptKey, b.record(attempt(2))) }},
 		{"Replace changes nothing", func() error { return b.Replace(ended, attemptKey, old, b.record(attempt(3))) }},
 		{"Delete changes nothing", func() error { return b.Delete(ended, attemptKey.Ref()) }},
+		{"Find is a failure, not a miss", func() error { _, err := b.Find(ended, cache.Tag{1}); return err }},
+		{"Count is a failure, not a limit", func() error { _, err := b.Count(ended, []cache.Limit{perNumber}); return err }},
+		{"Uncount is a failure", func() error { return b.Uncount(ended, []cache.Counted{{Counter: perNumber.Counter()}}) }},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -181,6 +181,11 @@ func calls(t *testing.T, b bench, key cache.Key, old *cache.Record) map[string]f
 		"Replace":          func() error { return b.Replace(t.Context(), key, old, b.record(attempt(2))) },
 		"Replace with nil": func() error { return b.Replace(t.Context(), key, nil, b.record(attempt(3))) },
 		"Delete":           func() error { return b.Delete(t.Context(), otherKey.Ref()) },
+		"Find":             func() error { _, err := b.Find(t.Context(), cache.Tag{1}); return err },
+		"Count":            func() error { _, err := b.Count(t.Context(), []cache.Limit{endless}); return err },
+		"Uncount": func() error {
+			return b.Uncount(t.Context(), []cache.Counted{{Counter: endless.Counter()}})
+		},
 	}
 }
 

@@ -18,6 +18,7 @@ func RunDurable(t *testing.T, setUp func(t *testing.T, now func() time.Time) (re
 		{"every kind of value is kept", testValuesKept},
 		{"what was deleted or replaced stays so", testEndKept},
 		{"lives go on", testLivesKept},
+		{"tags and counts are kept", testIndexKept},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -89,4 +90,25 @@ func testLivesKept(t *testing.T, d *durable) {
 	d.again(t)
 	d.misses(t, sessionKey)
 	d.misses(t, attemptKey)
+}
+
+func testIndexKept(t *testing.T, d *durable) {
+	tagged := d.record(&cache.Session{Number: "+33639980001"})
+	tagged.Tag = cache.Tag{1}
+	d.put(t, sessionKey, tagged)
+	d.counts(t, perNumber)
+	counted := d.counts(t, perNumber)
+	d.put(t, otherKey, d.record(attempt(1))) // what a count is for is stored after it
+	d.again(t)
+	d.finds(t, cache.Tag{1}, sessionKey)
+	if err := d.Uncount(t.Context(), counted); err != nil {
+		t.Fatalf("Uncount: %v", err)
+	}
+	d.again(t)
+	d.counts(t, perNumber)
+	d.counts(t, perNumber)
+	d.limited(t, 0, perNumber)
+	d.delete(t, sessionKey)
+	d.again(t)
+	d.finds(t, cache.Tag{1})
 }

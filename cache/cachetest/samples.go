@@ -51,6 +51,7 @@ func samples() []sample {
 			Session: session, Refs: []cache.Ref{sessionKey.Ref()}, Expires: at.Add(time.Hour), Given: 1,
 		}, &cache.Grant{}},
 		{"Claim", cache.KindClaim, &cache.Claim{}, &cache.Claim{}},
+		{"Fingerprint", cache.KindFingerprint, &cache.Fingerprint{Sum: []byte{1, 0xff}}, &cache.Fingerprint{}},
 	}
 }
 

@@ -31,6 +31,8 @@ type Sealed struct {
 	Ends time.Time
 	// InFlightUntil is that of the record.
 	InFlightUntil time.Time
+	// Tag is that of the record.
+	Tag cache.Tag
 	// Box is made by package sealed.
 	Box []byte
 }
@@ -38,11 +40,11 @@ type Sealed struct {
 // load takes in what the backing holds, even past the bounds.
 func (c *Cache) load(ref cache.Ref, kept Sealed) {
 	now := c.now()
-	if !now.Before(kept.Ends) || kept.Kind < cache.KindSession || kept.Kind > cache.KindClaim {
+	if !now.Before(kept.Ends) || kept.Kind < cache.KindSession || kept.Kind > cache.KindCount {
 		return
 	}
 	e := &entry{
-		Record: cache.Record{Expires: kept.Ends}, kind: kept.Kind, sealed: kept.Box,
+		Record: cache.Record{Expires: kept.Ends, Tag: kept.Tag}, kind: kept.Kind, sealed: kept.Box,
 		inFlightUntil: kept.InFlightUntil, inFlight: now.Before(kept.InFlightUntil),
 	}
 	c.held[e.kind].add()
@@ -50,9 +52,8 @@ func (c *Cache) load(ref cache.Ref, kept Sealed) {
 		c.inFlight.add()
 	}
 	s := c.shard(ref)
-	s.version++
-	e.Version = s.version
-	s.items.Set(string(ref[:]), e, gocache.NoExpiration)
+	e.Version = s.next()
+	c.set(s, ref, e, nil)
 }
 
 // unseal opens the entry under ref for the first who comes with its key. What
@@ -61,6 +62,11 @@ func (c *Cache) unseal(key cache.Key, ref cache.Ref) *entry {
 	s := c.shard(ref)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.open(key, ref)
+}
+
+// open is unseal in a shard that is locked.
+func (s *shard) open(key cache.Key, ref cache.Ref) *entry {
 	e := s.get(ref)
 	if e == nil || e.sealed == nil {
 		return e

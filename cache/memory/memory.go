@@ -49,8 +49,9 @@ type Cache struct {
 	now      func() time.Time
 	sessions int64 // from so many on no attempt is begun
 	shards   [shardCount]shard
-	held     [cache.KindClaim + 1]room // by kind; what was not yet swept counts
+	held     [cache.KindCount + 1]room // by kind; what was not yet swept counts
 	inFlight room
+	tags     index
 	backing  Backing // nil: none
 	closed   atomic.Bool
 	stop     chan struct{}
@@ -113,6 +114,7 @@ func build(opts Options) *Cache {
 	for kind := range c.held {
 		c.held[kind].max = maxOfKind
 	}
+	c.tags.refs = make(map[cache.Tag][]cache.Ref)
 	for i := range c.shards {
 		// Only Record.Live decides what has expired: go-cache knows neither
 		// idleness nor c.now, and an entry that it hid would still be counted.
@@ -159,7 +161,7 @@ func (c *Cache) Replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 // put stores rec, or deletes what is there where rec has no life left, if the
 // live entry under key fits; there is nil where there is none.
 func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits func(there *entry) bool) error {
-	if key.Kind < cache.KindSession || key.Kind > cache.KindClaim {
+	if !key.Kind.Stored() {
 		return fmt.Errorf("cache: unknown kind %d", key.Kind)
 	}
 	ref := key.Ref()
@@ -189,10 +191,9 @@ func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits 
 		c.dismiss(e, there)
 		return err
 	}
-	s.version++
-	rec.Version = s.version
+	rec.Version = s.next()
 	e.Record = *rec
-	s.items.Set(string(ref[:]), e, gocache.NoExpiration)
+	c.set(s, ref, e, there)
 	return nil
 }
 
@@ -220,6 +221,7 @@ func (c *Cache) Close() error {
 		s.items.Flush()
 		s.mu.Unlock()
 	}
+	c.tags.forget()
 	if c.backing != nil {
 		return c.backing.Close()
 	}
@@ -250,11 +252,30 @@ func (s *shard) get(ref cache.Ref) *entry {
 	return e
 }
 
+// next is the version of the next write. s is locked.
+func (s *shard) next() uint64 {
+	s.version++
+	return s.version
+}
+
+// set puts e, which admit has counted, in the place of there, which may be nil. s
+// is locked.
+func (c *Cache) set(s *shard, ref cache.Ref, e, there *entry) {
+	if there != nil && there.Tag != e.Tag {
+		c.tags.remove(there.Tag, ref)
+	}
+	if there == nil || there.Tag != e.Tag {
+		c.tags.add(e.Tag, ref)
+	}
+	s.items.Set(string(ref[:]), e, gocache.NoExpiration)
+}
+
 // remove deletes e, which may be nil, and its count. s is locked.
 func (c *Cache) remove(s *shard, key string, e *entry) {
 	if e == nil {
 		return
 	}
+	c.tags.remove(e.Tag, cache.Ref([]byte(key)))
 	s.items.Delete(key)
 	c.held[e.kind].give()
 	if e.inFlight {

@@ -42,7 +42,7 @@ func TestGetDoesNotAllocate(t *testing.T) {
 
 func TestUnknownKindIsRefused(t *testing.T) {
 	c := newCache(t, Options{})
-	for _, kind := range []cache.Kind{0, cache.KindClaim + 1, 255} {
+	for _, kind := range []cache.Kind{0, cache.KindCount, cache.KindCount + 1, 255} {
 		key := cache.Key{Kind: kind, Realm: "www.example.com", Secret: "secret"}
 		if err := c.Put(t.Context(), key, sessionRecord(time.Now().Add(time.Hour))); err == nil {
 			t.Errorf("kind %d was stored", kind)
@@ -176,6 +176,8 @@ func TestFloodOfAnyKindIsBounded(t *testing.T) {
 		cache.KindRefusal: &cache.Refusal{},
 		cache.KindGrant:   &cache.Grant{},
 		cache.KindClaim:   &cache.Claim{},
+
+		cache.KindFingerprint: &cache.Fingerprint{},
 	}
 	for kind, value := range values {
 		c := newCache(t, Options{})

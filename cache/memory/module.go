@@ -29,6 +29,9 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 // StoreName implements cache.Opener.
 func (*Module) StoreName() string { return "memory" }
 
+// Secret implements cache.Opener.
+func (*Module) Secret() string { return "" }
+
 // Open implements cache.Opener.
 func (*Module) Open(*zap.Logger) (cache.Cache, error) {
 	return New(Options{}), nil

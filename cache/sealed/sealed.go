@@ -31,6 +31,7 @@ type envelope struct {
 	Expires time.Time
 	Idle    time.Duration `json:",omitempty"`
 	Touched time.Time
+	Tag     []byte `json:",omitempty"`
 	Value   json.RawMessage
 }
 
@@ -40,7 +41,11 @@ func Seal(key cache.Key, rec *cache.Record) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache: encoding a record: %w", err)
 	}
-	plain, err := json.Marshal(envelope{rec.Expires, rec.Idle, rec.Touched, value})
+	e := envelope{Expires: rec.Expires, Idle: rec.Idle, Touched: rec.Touched, Value: value}
+	if rec.Tag != (cache.Tag{}) {
+		e.Tag = rec.Tag[:]
+	}
+	plain, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("cache: encoding a record: %w", err)
 	}
@@ -76,7 +81,9 @@ func Open(key cache.Key, sealed []byte) (*cache.Record, error) {
 	if err != nil {
 		return nil, ErrSealed
 	}
-	return &cache.Record{Value: value, Expires: e.Expires, Idle: e.Idle, Touched: e.Touched}, nil
+	rec := &cache.Record{Value: value, Expires: e.Expires, Idle: e.Idle, Touched: e.Touched}
+	copy(rec.Tag[:], e.Tag)
+	return rec, nil
 }
 
 func decode(kind cache.Kind, text []byte) (any, error) {

@@ -48,6 +48,9 @@ type Config struct {
 	// "". Nil where the visitor types it.
 	KnownNumber func(*http.Request) string
 
+	// Secret is what the keys are derived from that numbers are found by.
+	Secret string
+
 	AttemptTTL, RefusedTTL, ResultWait time.Duration
 	CookieName, CookieDomain           string
 }
@@ -71,6 +74,7 @@ type Gate struct {
 	cfg     Config
 	log     *zap.Logger
 	account string // the verifier's
+	index   *index
 	// cookieMark tells this gate's cookies from a prefix in Visit.stripped.
 	cookieMark string
 	origins    []*origin
@@ -97,7 +101,9 @@ func New(cfg Config) (*Gate, error) {
 		}
 		g.origins = append(g.origins, o)
 	}
-	return g, nil
+	var err error
+	g.index, err = newIndex(cfg.Secret, g.account)
+	return g, err
 }
 
 // AddRoute makes the gate keep sessions as long as any of its routes may want

@@ -56,7 +56,9 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 func (g *Gate) settleBrowser(ctx context.Context, v *Visit, o *origin, browser string, session *cache.Session, ref cache.Ref) {
 	grant := &cache.Grant{Session: session, Refs: []cache.Ref{ref}, Expires: session.VerifiedAt.Add(g.sessionTTL)}
 	errs := []error{
-		g.put(ctx, g.grantKey(o, browser), &cache.Record{Value: grant, Expires: time.Now().Add(grantTTL)}),
+		g.put(ctx, g.grantKey(o, browser), &cache.Record{
+			Value: grant, Expires: time.Now().Add(grantTTL), Tag: g.index.number(session.Number),
+		}),
 		g.remove(ctx, g.refusalKey(o, browser).Ref()),
 	}
 	if old, ok := v.secretCookie(o.session); ok {
@@ -77,6 +79,7 @@ func (g *Gate) putSession(ctx context.Context, o *origin, session *cache.Session
 		Expires: session.VerifiedAt.Add(g.sessionTTL),
 		Idle:    g.sessionIdle,
 		Touched: time.Now(),
+		Tag:     g.index.number(session.Number),
 	})
 	return id, key.Ref(), err
 }
@@ -136,7 +139,7 @@ func (g *Gate) give(ctx context.Context, w http.ResponseWriter, o *origin, key c
 	if keepOther {
 		given.Refs, unused = append(given.Refs, grant.Refs...), nil
 	}
-	err = g.replace(ctx, key, rec, &cache.Record{Value: given, Expires: rec.Expires})
+	err = g.replace(ctx, key, rec, &cache.Record{Value: given, Expires: rec.Expires, Tag: rec.Tag})
 	if err != nil {
 		unused = []cache.Ref{ref}
 	}

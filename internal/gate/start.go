@@ -102,6 +102,7 @@ func (g *Gate) firstPress(ctx context.Context, s starter) (string, Code) {
 // begin makes the attempt's record, so that nothing is billed that could not be
 // finished, calls the provider, and completes the record.
 func (g *Gate) begin(ctx context.Context, s starter, nonce, id string) (string, Code) {
+	g.CheckSecret(ctx)
 	key := g.attemptKey(s.origin, id)
 	attempt := &cache.Attempt{
 		Phase: cache.PhaseStarted, Browser: hashID(s.browser),
@@ -211,7 +212,7 @@ func (g *Gate) attemptRecord(a *cache.Attempt) *cache.Record {
 	if end.Before(a.AskUntil) {
 		end = a.AskUntil
 	}
-	return &cache.Record{Value: a, Expires: end.Add(rememberEnded)}
+	return &cache.Record{Value: a, Expires: end.Add(rememberEnded), Tag: g.index.number(a.Number)}
 }
 
 // pause waits; it returns false where ctx ended first.

@@ -101,6 +101,15 @@ func (c *client) Account() string {
 	return "dqe/" + hex.EncodeToString(sum[:8])
 }
 
+// Secret implements verifier.Verifier: with a token from elsewhere the licence is
+// all that only this account's nodes know.
+func (c *client) Secret() string {
+	if c.clientSecret == "" {
+		return c.licence
+	}
+	return c.clientSecret
+}
+
 // Start implements verifier.Verifier: it takes a fresh token, since the token is
 // the only key to the result, and asks for the operator's URL.
 func (c *client) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {

@@ -1,0 +1,75 @@
+package gate
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+const (
+	// fingerprintTTL is how long a fingerprint outlives the last attempt.
+	fingerprintTTL = 24 * time.Hour
+	// complainEvery is how often at most it is said that fingerprints differ.
+	complainEvery = time.Minute
+)
+
+// index turns what must be found without a visitor's cookie into names that tell
+// nothing to who reads the cache: HMACs under a key of the verifier account.
+type index struct {
+	key []byte
+	// complained is when it was last said that another node has another key.
+	complained atomic.Int64
+}
+
+// newIndex derives the key (RFC 5869), so that secret itself signs nothing.
+func newIndex(secret, account string) (*index, error) {
+	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "number_verify index "+account, sha256.Size)
+	return &index{key: key}, err
+}
+
+func (x *index) sum(what, value string) []byte {
+	mac := hmac.New(sha256.New, x.key)
+	mac.Write([]byte(what + "\x00" + value))
+	return mac.Sum(nil)
+}
+
+// number is the tag of all that is stored about a number, in E.164.
+func (x *index) number(e164 string) cache.Tag { return cache.Tag(x.sum("number", e164)) }
+
+// CheckSecret says so where another node of the account indexes by another
+// secret: neither would find what the other stores, nor count what it counts.
+func (g *Gate) CheckSecret(ctx context.Context) {
+	key := cache.Key{Kind: cache.KindFingerprint, Realm: g.account, Secret: g.account}
+	own := g.index.sum("fingerprint", g.account)
+	stored, rec, err := get[cache.Fingerprint](ctx, g, key)
+	switch {
+	case err == nil && hmac.Equal(stored.Sum, own) && time.Until(rec.Expires) > fingerprintTTL/2:
+		return
+	case err == nil && !hmac.Equal(stored.Sum, own):
+		g.complain()
+	case err != nil && !errors.Is(err, cache.ErrNotFound):
+		return // the cache's failure is told elsewhere
+	}
+	// the last to come leaves its own, so that the other finds out as well
+	fresh := &cache.Record{Value: &cache.Fingerprint{Sum: own}, Expires: time.Now().Add(fingerprintTTL)}
+	if err := g.put(ctx, key, fresh); err != nil {
+		g.log.Warn("fingerprint not stored", zap.Error(err))
+	}
+}
+
+func (g *Gate) complain() {
+	now, last := time.Now().UnixNano(), g.index.complained.Load()
+	if now-last < int64(complainEvery) || !g.index.complained.CompareAndSwap(last, now) {
+		return
+	}
+	g.log.Error("cache is used with another secret as well",
+		zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then revocations and limits of one miss what the other does. Expected once where the secret was just changed"))
+}
