@@ -27,6 +27,7 @@ import (
 	// the built-in guest modules
 	_ "github.com/numberverify/caddy-number-verify/cache/bolt"
 	_ "github.com/numberverify/caddy-number-verify/cache/memory"
+	_ "github.com/numberverify/caddy-number-verify/cache/redis"
 	_ "github.com/numberverify/caddy-number-verify/verifier/dqe"
 )
 

@@ -1,0 +1,233 @@
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+const (
+	// dialTime bounds connecting, and how long Open waits for it.
+	dialTime = time.Second
+	// A silent connection is asked for a sign of life after askAfter, and given
+	// up where there is none in giveUpAfter.
+	askAfter    = 250 * time.Millisecond
+	giveUpAfter = 500 * time.Millisecond
+	// connectEvery is the pause between attempts to connect for the first time.
+	connectEvery = 250 * time.Millisecond
+)
+
+// Options are how to reach the server; the first is required.
+type Options struct {
+	// Addresses are host:port: one server, or some nodes of a Cluster.
+	Addresses          []string
+	Username, Password string
+	DB                 int
+	// TLS is nil for none.
+	TLS *tls.Config
+	// Prefix stands before all keys. Default: "number-verify:".
+	Prefix string
+	// Timeout bounds each call. Default: 250 ms.
+	Timeout time.Duration
+	// StaleIfError is how long a session that this node holds goes on after the
+	// server's last answer. Default: 5 s.
+	StaleIfError time.Duration
+	// Now is the clock that records expire by. Default: time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Prefix == "" {
+		o.Prefix = "number-verify:"
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 250 * time.Millisecond
+	}
+	if o.StaleIfError == 0 {
+		o.StaleIfError = 5 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Open connects. A server that cannot be reached is no error: everything fails
+// until it can. One that refuses because of a mistake in the options is.
+func Open(opts Options, log *zap.Logger) (*Cache, error) {
+	opts = opts.withDefaults()
+	c := &Cache{
+		opts: opts, now: opts.Now, log: log, held: newHeld(opts),
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	first := make(chan error, 1)
+	go c.connect(first)
+	timer := time.NewTimer(dialTime)
+	defer timer.Stop()
+	select {
+	case err := <-first:
+		if remedy := mistake(err); remedy != "" {
+			return nil, errors.Join(fmt.Errorf("%w: %s", err, remedy), c.Close())
+		}
+	case <-timer.C:
+	}
+	return c, nil
+}
+
+// connect makes the client, which connects again by itself from then on.
+func (c *Cache) connect(first chan<- error) {
+	defer close(c.done)
+	tick := time.NewTicker(connectEvery)
+	defer tick.Stop()
+	for said := ""; ; {
+		client, err := rueidis.NewClient(c.clientOption())
+		if err == nil {
+			c.client.Store(&client)
+		}
+		select {
+		case first <- err:
+		default:
+		}
+		if err == nil {
+			c.log.Info("cache connected", zap.Strings("addresses", c.opts.Addresses))
+			return
+		}
+		if text := err.Error(); text != said {
+			said = text
+			c.log.Error("cache not connected: trying on", zap.Strings("addresses", c.opts.Addresses),
+				zap.Error(err), zap.String("hint", mistake(err)))
+		}
+		select {
+		case <-c.stop:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *Cache) clientOption() rueidis.ClientOption {
+	return rueidis.ClientOption{
+		InitAddress: c.opts.Addresses,
+		Username:    c.opts.Username, Password: c.opts.Password, SelectDB: c.opts.DB,
+		TLSConfig: c.opts.TLS, DialCtxFn: c.dial,
+		Dialer:            net.Dialer{Timeout: dialTime, KeepAlive: askAfter},
+		ConnWriteTimeout:  giveUpAfter,
+		ClientName:        "number_verify",
+		OnInvalidations:   c.held.invalidated,
+		AlwaysPipelining:  true,
+		PipelineMultiplex: -1, // one connection to each server
+		CacheSizeEachConn: 64 << 20, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
+	}
+}
+
+// dial connects to one server, and watches the connection.
+func (c *Cache) dial(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	watched := &watchedConn{Conn: conn, lost: c.lost(address)}
+	if config == nil {
+		return watched, nil
+	}
+	config = config.Clone()
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	secure := tls.Client(watched, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return secure, nil
+}
+
+func (c *Cache) lost(address string) func(time.Time) {
+	return func(answered time.Time) {
+		c.held.lost(answered)
+		if !c.closed.Load() {
+			c.log.Warn("cache connection lost", zap.String("address", address), zap.Time("last_answer", answered))
+		}
+	}
+}
+
+// watchedConn knows when the server last answered.
+type watchedConn struct {
+	net.Conn
+	answered atomic.Int64
+	closed   sync.Once
+	lost     func(answered time.Time)
+}
+
+// Read implements net.Conn.
+func (w *watchedConn) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if n > 0 {
+		w.answered.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+// Close implements net.Conn. A connection that never answered is no loss.
+func (w *watchedConn) Close() error {
+	w.closed.Do(func() {
+		if at := w.answered.Load(); at != 0 {
+			w.lost(time.Unix(0, at))
+		}
+	})
+	return w.Conn.Close()
+}
+
+// mistake says what to change where the server refuses for good; "" where err
+// may pass.
+func mistake(err error) string {
+	var record tls.RecordHeaderError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &record):
+		return "the server does not speak TLS there: remove tls, or name its TLS port"
+	case errors.As(err, &certificate):
+		return "the server's certificate is not trusted: name its authority with 'tls { ca <file> }'"
+	case errors.Is(err, rueidis.ErrNoCache):
+		return "the server must be Redis 6 or newer, or Valkey, and let this user run CLIENT: tracking is how a sign-out reaches every node"
+	}
+	text := err.Error()
+	for prefix, remedy := range map[string]string{
+		"WRONGPASS": "username or password is wrong",
+		"NOAUTH":    "the server wants a password: add 'password {env.REDIS_PASSWORD}'",
+		"ERR AUTH":  "the server has no password set: remove 'password'",
+		"NOPERM":    "the user may not do what is needed: see the access rules in the README",
+		"ERR DB":    "there is no such db",
+	} {
+		if strings.HasPrefix(text, prefix) {
+			return remedy
+		}
+	}
+	if strings.Contains(text, "cluster support disabled") {
+		return "several addresses are those of a Cluster: name one server alone"
+	}
+	return ""
+}
+
+// parseKey reads what encode has written.
+func parseKey(name string) (cache.Ref, bool) {
+	var ref cache.Ref
+	if len(name) != base64.RawURLEncoding.EncodedLen(len(ref)) {
+		return ref, false
+	}
+	_, err := base64.RawURLEncoding.Decode(ref[:], []byte(name))
+	return ref, err == nil
+}

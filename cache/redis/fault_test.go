@@ -1,0 +1,326 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
+	"github.com/numberverify/caddy-number-verify/internal/redistest"
+)
+
+// timeout is that of a call in these tests; margin is what a busy machine may add.
+const (
+	timeout = 250 * time.Millisecond
+	margin  = 750 * time.Millisecond
+)
+
+func key(kind cache.Kind, secret string) cache.Key {
+	return cache.Key{Kind: kind, Realm: "www.example.com", Secret: secret}
+}
+
+var sessionKey = key(cache.KindSession, "session")
+
+func sessionRecord() *cache.Record {
+	return &cache.Record{
+		Value:   cache.NewSession(cache.Session{PublicID: "k3vQ", Number: "+33639980001", VerifiedAt: time.Now()}),
+		Expires: time.Now().Add(time.Hour), Tag: cache.Tag{1},
+	}
+}
+
+// node opens a cache on the servers, as one Caddy node does.
+func node(t *testing.T, opts Options, servers ...*redistest.Server) *Cache {
+	t.Helper()
+	for _, server := range servers {
+		opts.Addresses = append(opts.Addresses, server.Addr)
+	}
+	c, err := Open(opts, zaptest.NewLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// holds reads the session, so that the node holds it.
+func holds(t *testing.T, c *Cache, key cache.Key) {
+	t.Helper()
+	if _, err := c.Get(t.Context(), key); err != nil {
+		t.Fatalf("Get: %v", err)
+	}
+}
+
+func isFailure(err error) bool { return err != nil && !errors.Is(err, cache.ErrNotFound) }
+
+// fails checks that everything that the node does not hold fails, in time.
+func fails(t *testing.T, c *Cache) {
+	t.Helper()
+	limit := cache.Limit{Key: key(cache.KindCount, "number"), Max: 5, Window: time.Hour}
+	calls := map[string]func(context.Context) error{
+		"Get":            func(ctx context.Context) error { _, err := c.Get(ctx, key(cache.KindSession, "other")); return err },
+		"Get an attempt": func(ctx context.Context) error { _, err := c.Get(ctx, key(cache.KindAttempt, "other")); return err },
+		"Put":            func(ctx context.Context) error { return c.Put(ctx, sessionKey, sessionRecord()) },
+		"Replace":        func(ctx context.Context) error { return c.Replace(ctx, key(cache.KindSession, "new"), nil, sessionRecord()) },
+		"Delete":         func(ctx context.Context) error { return c.Delete(ctx, sessionKey.Ref()) },
+		"Find":           func(ctx context.Context) error { _, err := c.Find(ctx, cache.Tag{1}); return err },
+		"Count":          func(ctx context.Context) error { _, err := c.Count(ctx, []cache.Limit{limit}); return err },
+		"Uncount": func(ctx context.Context) error {
+			return c.Uncount(ctx, []cache.Counted{{Counter: limit.Counter()}})
+		},
+	}
+	for name, call := range calls {
+		began := time.Now()
+		err := call(t.Context())
+		if took := time.Since(began); took > timeout+margin {
+			t.Errorf("%s took %v", name, took)
+		}
+		if !isFailure(err) || errors.Is(err, cache.ErrConflict) || errors.Is(err, cache.ErrFull) {
+			t.Errorf("%s = %v, want a failure", name, err)
+		}
+	}
+}
+
+func TestServerThatComesLaterIsNoErrorAndNeedsNoRestart(t *testing.T) {
+	server := redistest.New(t)
+	c := node(t, Options{Timeout: timeout}, server)
+	fails(t, c)
+	server.Start(t)
+	redistest.Eventually(t, "the node is connected", func() bool {
+		return c.Put(t.Context(), sessionKey, sessionRecord()) == nil
+	})
+	holds(t, c, sessionKey)
+}
+
+func TestHeldSessionGoesOnForAWhileWithoutTheServer(t *testing.T) {
+	const stale = 2 * time.Second
+	for _, outage := range []struct {
+		name  string
+		begin func(*redistest.Server, testing.TB)
+		end   func(*redistest.Server, testing.TB)
+		gone  bool // what it held
+	}{
+		{"killed", func(s *redistest.Server, _ testing.TB) { s.Kill() }, (*redistest.Server).Start, true},
+		{"hung", (*redistest.Server).Hang, (*redistest.Server).Resume, false},
+	} {
+		t.Run(outage.name, func(t *testing.T) {
+			server := redistest.Start(t)
+			c := node(t, Options{Timeout: timeout, StaleIfError: stale}, server)
+			must(t, c.Put(t.Context(), sessionKey, sessionRecord()))
+			holds(t, c, sessionKey)
+
+			outage.begin(server, t)
+			began := time.Now()
+			for time.Since(began) < stale-askAfter-timeout {
+				if _, err := c.Get(t.Context(), sessionKey); err != nil {
+					t.Fatalf("after %v: %v", time.Since(began), err)
+				}
+			}
+			redistest.Eventually(t, "it ends", func() bool {
+				_, err := c.Get(t.Context(), sessionKey)
+				if errors.Is(err, cache.ErrNotFound) {
+					t.Fatal("a failure is taken for a miss")
+				}
+				return err != nil
+			})
+			if lasted := time.Since(began); lasted > stale+margin {
+				t.Errorf("it went on for %v", lasted)
+			}
+			fails(t, c)
+
+			outage.end(server, t)
+			redistest.Eventually(t, "the node finds the server again", func() bool {
+				_, err := c.Get(t.Context(), sessionKey)
+				return err == nil && !outage.gone || errors.Is(err, cache.ErrNotFound) && outage.gone
+			})
+			must(t, c.Put(t.Context(), key(cache.KindSession, "later"), sessionRecord()))
+			holds(t, c, key(cache.KindSession, "later"))
+		})
+	}
+}
+
+func TestSignOutOnOneNodeEndsTheSessionOnTheOther(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := node(t, Options{}, server), node(t, Options{}, server)
+	var slowest time.Duration
+	for i := range 200 {
+		key := key(cache.KindSession, fmt.Sprint(i))
+		must(t, a.Put(t.Context(), key, sessionRecord()))
+		holds(t, b, key)
+		holds(t, b, key)
+		must(t, a.Delete(t.Context(), key.Ref()))
+		began := time.Now()
+		redistest.Eventually(t, "the other node has heard of it", func() bool {
+			_, err := b.Get(t.Context(), key)
+			return errors.Is(err, cache.ErrNotFound)
+		})
+		slowest = max(slowest, time.Since(began))
+	}
+	if slowest > 500*time.Millisecond {
+		t.Errorf("it took %v", slowest)
+	}
+	t.Logf("the slowest of 200 took %v", slowest)
+}
+
+// What ended while this node was connected must not come back in an outage, even
+// if this node has not been asked for it since.
+func TestOutageDoesNotReviveASessionThatWasEndedElsewhere(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *redistest.Server, *Cache){
+		"signed out": func(t *testing.T, _ *redistest.Server, other *Cache) {
+			must(t, other.Delete(t.Context(), sessionKey.Ref()))
+		},
+		"changed": func(t *testing.T, _ *redistest.Server, other *Cache) {
+			must(t, other.Put(t.Context(), sessionKey, sessionRecord()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			a, b := node(t, Options{}, server), node(t, Options{Timeout: timeout}, server)
+			must(t, a.Put(t.Context(), sessionKey, sessionRecord()))
+			holds(t, b, sessionKey)
+			before := b.held.changes.Load()
+			end(t, server, a)
+			redistest.Eventually(t, "the node has heard of it", func() bool { return b.held.changes.Load() > before })
+			server.Kill()
+			if _, err := b.Get(t.Context(), sessionKey); !isFailure(err) {
+				t.Errorf("Get = %v, want a failure", err)
+			}
+		})
+	}
+}
+
+func TestOutageDoesNotReviveWhatWasFlushedLongAgo(t *testing.T) {
+	server := redistest.Start(t)
+	c := node(t, Options{Timeout: timeout, StaleIfError: 100 * time.Millisecond}, server)
+	must(t, c.Put(t.Context(), sessionKey, sessionRecord()))
+	holds(t, c, sessionKey)
+	before := c.held.changes.Load()
+	server.Do(t, "FLUSHALL")
+	redistest.Eventually(t, "the node has heard of it", func() bool { return c.held.changes.Load() > before })
+	flushed := time.Now()
+	redistest.Eventually(t, "stale_if_error is over", func() bool { return time.Since(flushed) > 100*time.Millisecond })
+	server.Kill()
+	if _, err := c.Get(t.Context(), sessionKey); !isFailure(err) {
+		t.Errorf("Get = %v, want a failure", err)
+	}
+}
+
+// A server that is connected and refuses, as a Cluster without a majority does,
+// is as good as away.
+func TestServerThatOnlyAnswersWithErrorsIsAnOutage(t *testing.T) {
+	const stale = time.Second
+	server := redistest.Start(t)
+	server.Do(t, "ACL", "SETUSER", "node", "on", ">password", "~*", "+@all")
+	c := node(t, Options{Username: "node", Password: "password", Timeout: timeout, StaleIfError: stale}, server)
+	must(t, c.Put(t.Context(), sessionKey, sessionRecord()))
+	holds(t, c, sessionKey)
+	server.Do(t, "ACL", "SETUSER", "node", "-get")
+	began := time.Now()
+	redistest.Eventually(t, "the session ends", func() bool {
+		_, err := c.Get(t.Context(), sessionKey)
+		return isFailure(err)
+	})
+	if lasted := time.Since(began); lasted > 2*stale+margin {
+		t.Errorf("it went on for %v", lasted)
+	}
+}
+
+func TestFullServerRefusesWhatIsNewAndKeepsWhatItHolds(t *testing.T) {
+	server := redistest.Start(t, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+	c := node(t, Options{}, server)
+	must(t, c.Put(t.Context(), sessionKey, sessionRecord()))
+	name := func(i int) cache.Key { return key(cache.KindAttempt, fmt.Sprint(i)) }
+	full := 0
+	for ; full < 100_000; full++ {
+		err := c.Replace(t.Context(), name(full), nil, &cache.Record{
+			Value:   &cache.Attempt{Phase: cache.PhaseStarted, Return: strings.Repeat("/", 1000)},
+			Expires: time.Now().Add(time.Hour),
+		})
+		if errors.Is(err, cache.ErrFull) {
+			break
+		}
+		must(t, err)
+	}
+	if full < 10 || full == 100_000 {
+		t.Fatalf("full after %d", full)
+	}
+	holds(t, c, sessionKey)
+	for i := range full {
+		if _, err := c.Get(t.Context(), name(i)); err != nil {
+			t.Fatalf("attempt %d: %v", i, err)
+		}
+	}
+	for i := range full / 2 {
+		must(t, c.Delete(t.Context(), name(i).Ref()))
+	}
+	must(t, c.Put(t.Context(), key(cache.KindSession, "new"), sessionRecord()))
+}
+
+func TestCloseWhileTheServerHangs(t *testing.T) {
+	server := redistest.Start(t)
+	c := node(t, Options{Timeout: timeout}, server)
+	holdsNothing := func() { _, _ = c.Get(t.Context(), sessionKey) }
+	holdsNothing()
+	server.Hang(t)
+	go holdsNothing()
+	closed := make(chan error)
+	go func() { closed <- c.Close() }()
+	select {
+	case err := <-closed:
+		must(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("Close hangs")
+	}
+	if _, err := c.Get(t.Context(), sessionKey); !errors.Is(err, cache.ErrClosed) {
+		t.Errorf("Get = %v", err)
+	}
+	server.Resume(t)
+}
+
+func TestClusterConformance(t *testing.T) {
+	nodes := redistest.Cluster(t)
+	cachetest.Run(t, func(t *testing.T, now func() time.Time) cache.Cache {
+		return node(t, Options{Prefix: t.Name() + ":", Timeout: 5 * time.Second, Now: now}, nodes[0])
+	})
+}
+
+func TestClusterThatLosesAPrimaryRecovers(t *testing.T) {
+	const sessions = 60
+	nodes := redistest.Cluster(t)
+	c := node(t, Options{Timeout: timeout, StaleIfError: 10 * time.Second}, nodes...)
+	name := func(i int) cache.Key { return key(cache.KindSession, fmt.Sprint(i)) }
+	for i := range sessions {
+		must(t, c.Put(t.Context(), name(i), sessionRecord()))
+		holds(t, c, name(i))
+	}
+	nodes[0].Do(t, "WAIT", "1", "5000")
+	nodes[0].Kill()
+	began := time.Now()
+	// held sessions go on all the time
+	for round := 0; time.Since(began) < 4*time.Second; round++ {
+		if _, err := c.Get(t.Context(), name(round%sessions)); err != nil {
+			t.Fatalf("session %d after %v: %v", round%sessions, time.Since(began), err)
+		}
+	}
+	redistest.Eventually(t, "the replica has taken over", func() bool {
+		return strings.Contains(nodes[3].Do(t, "ROLE"), "master")
+	})
+	for i := range sessions {
+		redistest.Eventually(t, "everything can be changed again", func() bool {
+			return c.Put(t.Context(), key(cache.KindSession, fmt.Sprint("new ", i)), sessionRecord()) == nil
+		})
+		holds(t, c, name(i))
+	}
+}

@@ -1,0 +1,137 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// tag lists a record under its tag, before it is stored: what is listed and not
+// there does no harm, what is there and not listed could not be revoked.
+func (c *Cache) tag(ctx context.Context, ref cache.Ref, rec *cache.Record) error {
+	if rec.Tag == (cache.Tag{}) {
+		return nil
+	}
+	client, err := c.connected()
+	if err != nil {
+		return err
+	}
+	args := []string{c.unixNow(), strconv.FormatInt(rec.Expires.UnixMilli(), 10), string(ref[:])}
+	return tagScript.Exec(ctx, client, []string{c.tagKey(rec.Tag)}, args).Error()
+}
+
+// Find implements cache.Cache.
+func (c *Cache) Find(ctx context.Context, tag cache.Tag) ([]cache.Ref, error) {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	found, err := c.find(ctx, tag)
+	return found, c.failed(ctx, err)
+}
+
+func (c *Cache) find(ctx context.Context, tag cache.Tag) ([]cache.Ref, error) {
+	client, err := c.connected()
+	if err != nil {
+		return nil, err
+	}
+	listed, err := client.Do(ctx, client.B().Zrangebyscore().Key(c.tagKey(tag)).Min("("+c.unixNow()).Max("+inf").Build()).AsStrSlice()
+	if err != nil || len(listed) == 0 {
+		return nil, err
+	}
+	refs := make([]cache.Ref, 0, len(listed))
+	asked := make(rueidis.Commands, 0, len(listed))
+	for _, name := range listed {
+		if len(name) != len(cache.Ref{}) {
+			continue
+		}
+		ref := cache.Ref([]byte(name))
+		refs = append(refs, ref)
+		asked = append(asked, client.B().Exists().Key(c.recordKey(ref)).Build())
+	}
+	live := refs[:0]
+	for i, answer := range client.DoMulti(ctx, asked...) {
+		exists, err := answer.AsBool()
+		if err != nil {
+			return nil, err
+		}
+		if exists {
+			live = append(live, refs[i])
+		}
+	}
+	return live, nil
+}
+
+// Count implements cache.Cache.
+func (c *Cache) Count(ctx context.Context, limits []cache.Limit) ([]cache.Counted, error) {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	counted, err := c.count(ctx, limits)
+	return counted, c.failed(ctx, err)
+}
+
+func (c *Cache) count(ctx context.Context, limits []cache.Limit) ([]cache.Counted, error) {
+	client, err := c.connected()
+	if err != nil || len(limits) == 0 {
+		return nil, err
+	}
+	now := c.now()
+	keys, args := make([]string, 0, len(limits)), []string{strconv.FormatInt(now.UnixMilli(), 10)}
+	counted := make([]cache.Counted, len(limits))
+	for i := range limits {
+		limit, counter := &limits[i], limits[i].Counter()
+		counted[i] = cache.Counted{Counter: counter, Slot: limit.Slot(now)}
+		keys = append(keys, c.counterKey(counter.Ref()))
+		for _, n := range []int64{limit.Max, limit.Window.Milliseconds(), limit.Part()} {
+			args = append(args, strconv.FormatInt(n, 10))
+		}
+	}
+	answer, err := countScript.Exec(ctx, client, keys, args).AsIntSlice()
+	if err != nil {
+		return nil, err
+	}
+	if len(answer) == 2 && answer[0] > 0 && answer[0] <= int64(len(limits)) {
+		return nil, &cache.LimitError{Limit: int(answer[0] - 1), Retry: time.Duration(answer[1]) * time.Millisecond}
+	}
+	if len(answer) != len(limits)+1 || answer[0] != 0 {
+		return nil, errAnswer
+	}
+	for i := range counted {
+		counted[i].Total = answer[i+1]
+	}
+	return counted, nil
+}
+
+// Uncount implements cache.Cache.
+func (c *Cache) Uncount(ctx context.Context, counted []cache.Counted) error {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return c.failed(ctx, c.uncount(ctx, counted))
+}
+
+func (c *Cache) uncount(ctx context.Context, counted []cache.Counted) error {
+	client, err := c.connected()
+	if err != nil {
+		return err
+	}
+	for _, event := range counted {
+		slot := []string{strconv.FormatInt(event.Slot, 10)}
+		if err := uncountScript.Exec(ctx, client, []string{c.counterKey(event.Counter.Ref())}, slot).Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cache) unixNow() string { return strconv.FormatInt(c.now().UnixMilli(), 10) }

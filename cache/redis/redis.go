@@ -1,0 +1,364 @@
+// Package redis is the cache that several Caddy nodes share: Redis or Valkey, on
+// its own or as a Cluster. What a node reads of sessions it holds, and the
+// server tells it when that has changed.
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/rueidis"
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/sealed"
+)
+
+// versionSize is how many random bytes stand before what is sealed. They are new
+// with every write.
+const versionSize = 8
+
+var (
+	errNotConnected = errors.New("not connected yet")
+	errAnswer       = errors.New("answer not understood")
+)
+
+// Cache is a cache.Cache on a server. A record is one key, <prefix><ref>, with
+// the record's own end; a counter is <prefix>{count}<ref>, so that a Cluster
+// keeps all counters together; <prefix>tag<tag> lists the records with a tag.
+type Cache struct {
+	opts   Options
+	now    func() time.Time
+	log    *zap.Logger
+	client atomic.Pointer[rueidis.Client] // nil until the server was there once
+	held   *held
+	closed atomic.Bool
+	stop   chan struct{}
+	done   chan struct{} // no more attempts to connect
+}
+
+// Get implements cache.Cache. A session that this node holds is answered without
+// asking the server.
+func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	var rec *cache.Record
+	if key.Kind == cache.KindSession {
+		rec, err = c.session(ctx, key)
+	} else {
+		rec, err = c.read(ctx, key)
+	}
+	if err != nil {
+		return nil, c.failed(ctx, err)
+	}
+	if rec == nil || !rec.Live(c.now()) {
+		return nil, cache.ErrNotFound
+	}
+	return rec, nil
+}
+
+// session is read for a session: nil where there is none. While the server does
+// not answer, one that is held goes on for a while.
+func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	client, err := c.connected()
+	if err != nil {
+		return nil, err
+	}
+	ref := key.Ref()
+	before := c.held.mark()
+	// without MULTI, which a server that is full refuses
+	get := client.B().Get().Key(c.recordKey(ref)).Cache().ToStaticTTL()
+	answer := client.DoCache(ctx, get, c.opts.StaleIfError)
+	raw, err := answer.ToString()
+	switch {
+	case rueidis.IsRedisNil(err):
+		c.held.drop(ref)
+		return nil, nil
+	case err != nil:
+		if rec := c.held.spare(key, err); rec != nil && !c.closed.Load() {
+			return rec, nil
+		}
+		return nil, err
+	}
+	if rec := c.held.confirm(key, raw, before, answer.IsCacheHit()); rec != nil {
+		return rec, nil
+	}
+	rec := open(key, raw)
+	if rec != nil {
+		c.held.hold(key, raw, rec, before)
+	}
+	return rec, nil
+}
+
+// read returns the record under key as the server has it: nil where there is
+// none, or none of that key.
+func (c *Cache) read(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	raw, err := c.raw(ctx, key.Ref())
+	if err != nil || raw == "" {
+		return nil, err
+	}
+	return open(key, raw), nil
+}
+
+// raw returns what is stored under ref, "" where nothing is.
+func (c *Cache) raw(ctx context.Context, ref cache.Ref) (string, error) {
+	client, err := c.connected()
+	if err != nil {
+		return "", err
+	}
+	raw, err := client.Do(ctx, client.B().Get().Key(c.recordKey(ref)).Build()).ToString()
+	if rueidis.IsRedisNil(err) {
+		return "", nil
+	}
+	return raw, err
+}
+
+// open opens a record; nil where it is none of that key.
+func open(key cache.Key, raw string) *cache.Record {
+	if len(raw) < versionSize {
+		return nil
+	}
+	rec, err := sealed.Open(key, []byte(raw[versionSize:]))
+	if err != nil {
+		return nil // fail closed
+	}
+	rec.Version = binary.BigEndian.Uint64([]byte(raw))
+	return rec
+}
+
+// Put implements cache.Cache.
+func (c *Cache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return c.failed(ctx, c.put(ctx, key, rec))
+}
+
+func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	raw, life, err := c.seal(key, rec)
+	if err != nil {
+		return err
+	}
+	if life == 0 {
+		return c.delete(ctx, key.Ref())
+	}
+	client, err := c.connected()
+	if err != nil {
+		return err
+	}
+	if err := c.tag(ctx, key.Ref(), rec); err != nil {
+		return err
+	}
+	set := client.B().Set().Key(c.recordKey(key.Ref())).Value(raw).PxMilliseconds(life).Build()
+	if err := client.Do(ctx, set).Error(); err != nil {
+		return err
+	}
+	return c.settle(ctx, key.Kind, key.Ref())
+}
+
+// Replace implements cache.Cache.
+func (c *Cache) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	if old != nil && !old.Live(c.now()) {
+		return cache.ErrConflict
+	}
+	return c.failed(ctx, c.replace(ctx, key, old, rec))
+}
+
+func (c *Cache) replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	raw, life, err := c.seal(key, rec)
+	if err != nil {
+		return err
+	}
+	used := old != nil && old.Value == rec.Value && old.Expires.Equal(rec.Expires)
+	if life > 0 && !used {
+		if err := c.tag(ctx, key.Ref(), rec); err != nil {
+			return err
+		}
+	}
+	expected := ""
+	if old != nil {
+		expected = version(old)
+	}
+	err = c.swap(ctx, key.Ref(), expected, raw, life)
+	if old == nil && errors.Is(err, cache.ErrConflict) {
+		if expected, err = c.deadVersion(ctx, key); err == nil {
+			err = c.swap(ctx, key.Ref(), expected, raw, life)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return c.settle(ctx, key.Kind, key.Ref())
+}
+
+// deadVersion is the version of what stands under key although no record lives
+// there: it has ended by this node's clock, or it is no record of that key.
+func (c *Cache) deadVersion(ctx context.Context, key cache.Key) (string, error) {
+	raw, err := c.raw(ctx, key.Ref())
+	if err != nil {
+		return "", err
+	}
+	if rec := open(key, raw); rec != nil && rec.Live(c.now()) {
+		return "", cache.ErrConflict
+	}
+	return raw[:min(versionSize, len(raw))], nil
+}
+
+// swap stores raw if what stands there begins with expected; "" is nothing.
+func (c *Cache) swap(ctx context.Context, ref cache.Ref, expected, raw string, life int64) error {
+	client, err := c.connected()
+	if err != nil {
+		return err
+	}
+	args := []string{expected, raw, strconv.FormatInt(life, 10)}
+	swapped, err := swapScript.Exec(ctx, client, []string{c.recordKey(ref)}, args).AsBool()
+	if err == nil && !swapped {
+		return cache.ErrConflict
+	}
+	return err
+}
+
+// Delete implements cache.Cache.
+func (c *Cache) Delete(ctx context.Context, ref cache.Ref) error {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return c.failed(ctx, c.delete(ctx, ref))
+}
+
+func (c *Cache) delete(ctx context.Context, ref cache.Ref) error {
+	client, err := c.connected()
+	if err != nil {
+		return err
+	}
+	if err := client.Do(ctx, client.B().Del().Key(c.recordKey(ref)).Build()).Error(); err != nil {
+		return err
+	}
+	return c.settle(ctx, cache.KindSession, ref)
+}
+
+// settle waits until this node has heard that what it may hold has changed. The
+// server says so between the answer to the write and that to a later command.
+func (c *Cache) settle(ctx context.Context, kind cache.Kind, ref cache.Ref) error {
+	if kind != cache.KindSession {
+		return nil
+	}
+	client, err := c.connected()
+	if err != nil {
+		return err
+	}
+	return client.Do(ctx, client.B().Exists().Key(c.recordKey(ref)).Build()).Error()
+}
+
+// Close implements cache.Cache.
+func (c *Cache) Close() error {
+	if c.closed.Swap(true) {
+		return cache.ErrClosed
+	}
+	close(c.stop)
+	<-c.done
+	if client := c.client.Load(); client != nil {
+		(*client).Close()
+	}
+	return c.held.close()
+}
+
+// begin bounds what a call takes.
+func (c *Cache) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	if c.closed.Load() {
+		return nil, nil, cache.ErrClosed
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.opts.Timeout, errTimeout)
+	return ctx, cancel, nil
+}
+
+var errTimeout = errors.New("no answer in time")
+
+// failed tells what the cache answers by design from a failure.
+func (c *Cache) failed(ctx context.Context, err error) error {
+	switch {
+	case err == nil, errors.Is(err, cache.ErrConflict):
+		return err
+	case c.closed.Load():
+		return cache.ErrClosed
+	case ctx.Err() != nil && !errors.Is(context.Cause(ctx), errTimeout):
+		return ctx.Err()
+	case ctx.Err() != nil:
+		return fmt.Errorf("redis: %w", errTimeout)
+	}
+	if refused, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(refused.Error(), "OOM ") {
+		return fmt.Errorf("redis: maxmemory is reached: %w", cache.ErrFull)
+	}
+	var limit *cache.LimitError
+	if errors.As(err, &limit) {
+		return err
+	}
+	return fmt.Errorf("redis: %w", err)
+}
+
+// connected returns the client once there is one.
+func (c *Cache) connected() (rueidis.Client, error) {
+	client := c.client.Load()
+	if client == nil {
+		return nil, errNotConnected
+	}
+	return *client, nil
+}
+
+// seal encodes a record, with a new version, and tells how many milliseconds it
+// has to live.
+func (c *Cache) seal(key cache.Key, rec *cache.Record) (raw string, life int64, err error) {
+	if !key.Kind.Stored() {
+		return "", 0, fmt.Errorf("unknown kind %d", key.Kind)
+	}
+	now := c.now()
+	if rec.Live(now) {
+		life = max(1, rec.End().Sub(now).Milliseconds())
+	}
+	box, err := sealed.Seal(key, rec)
+	if err != nil {
+		return "", 0, err
+	}
+	var fresh [versionSize]byte
+	_, _ = rand.Read(fresh[:]) // never fails, by its documentation
+	rec.Version = binary.BigEndian.Uint64(fresh[:])
+	return string(fresh[:]) + string(box), life, nil
+}
+
+func version(rec *cache.Record) string {
+	return string(binary.BigEndian.AppendUint64(nil, rec.Version))
+}
+
+func (c *Cache) recordKey(ref cache.Ref) string { return c.opts.Prefix + encode(ref) }
+
+func (c *Cache) counterKey(ref cache.Ref) string { return c.opts.Prefix + "{count}" + encode(ref) }
+
+func (c *Cache) tagKey(tag cache.Tag) string { return c.opts.Prefix + "tag" + encode(tag) }
+
+func encode(sum [32]byte) string { return base64.RawURLEncoding.EncodeToString(sum[:]) }
+
+// Interface guard
+var _ cache.Cache = (*Cache)(nil)

@@ -1,0 +1,88 @@
+package redis
+
+import "github.com/redis/rueidis"
+
+// swapScript stores ARGV[2] for ARGV[3] milliseconds, or deletes where that is 0,
+// if what stands under KEYS[1] begins with ARGV[1], and says whether it did.
+var swapScript = rueidis.NewLuaScript(`
+if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then
+	return 0
+end
+if ARGV[3] == '0' then
+	redis.call('DEL', KEYS[1])
+else
+	redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1
+`)
+
+// tagScript lists ARGV[3] under KEYS[1] until ARGV[2], and forgets what ended
+// before ARGV[1]; both are Unix times in milliseconds.
+var tagScript = rueidis.NewLuaScript(`
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3])
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - ARGV[1]))
+return 1
+`)
+
+// countScript is cache.Limit.Add for all KEYS in one step. ARGV[1] is the Unix
+// time in milliseconds; then follow, for each key, the most events, the window
+// and its part, in milliseconds. It returns 0 and the totals, or which limit is
+// reached and for how many milliseconds.
+var countScript = rueidis.NewLuaScript(`
+local now = tonumber(ARGV[1])
+local reached, longest = 0, 0
+local slots, totals, lives = {}, {0}, {}
+for i, key in ipairs(KEYS) do
+	local most, window, part = tonumber(ARGV[3*i-1]), tonumber(ARGV[3*i]), tonumber(ARGV[3*i+1])
+	local slot = math.floor(now / part)
+	local held, live, total = redis.call('HGETALL', key), {}, 0
+	for j = 1, #held, 2 do
+		local at, n = tonumber(held[j]), tonumber(held[j+1])
+		if now < (at + 1) * part + window and at <= slot + 64 then
+			live[#live+1] = {at, n}
+			total = total + n
+		else
+			redis.call('HDEL', key, held[j])
+		end
+	end
+	if total >= most then
+		table.sort(live, function(a, b) return a[1] < b[1] end)
+		local left, retry = total, window
+		for _, s in ipairs(live) do
+			left = left - s[2]
+			if left < most then
+				retry = (s[1] + 1) * part + window - now
+				break
+			end
+		end
+		if reached == 0 or retry > longest then
+			reached, longest = i, retry
+		end
+	end
+	slots[i], totals[i+1], lives[i] = slot, total + 1, window + part
+end
+if reached > 0 then
+	return {reached, longest}
+end
+for i, key in ipairs(KEYS) do
+	redis.call('HINCRBY', key, string.format('%.0f', slots[i]), 1)
+	redis.call('PEXPIRE', key, string.format('%.0f', lives[i]))
+end
+return totals
+`)
+
+// uncountScript takes one event of slot ARGV[1] back.
+var uncountScript = rueidis.NewLuaScript(`
+local n = redis.call('HGET', KEYS[1], ARGV[1])
+if not n then
+	return 0
+end
+if tonumber(n) > 1 then
+	redis.call('HINCRBY', KEYS[1], ARGV[1], -1)
+else
+	redis.call('HDEL', KEYS[1], ARGV[1])
+end
+return 1
+`)
