@@ -1,9 +1,11 @@
 package numberverify
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -37,6 +39,7 @@ type App struct {
 type store struct {
 	opener cache.Opener
 	open   atomic.Pointer[pooledStore]
+	opened chan struct{} // closed when open is set
 }
 
 // pooledStore closes its cache when the last configuration has let go of it.
@@ -64,14 +67,16 @@ func (a *App) Provision(ctx caddy.Context) error {
 // Start opens the caches.
 func (a *App) Start() error {
 	for name, s := range a.stores {
-		value, _, err := stores.LoadOrNew(name, func() (caddy.Destructor, error) {
+		if s.open.Load() != nil {
+			continue
+		}
+		err := s.hold(name, func() (caddy.Destructor, error) {
 			opened, err := s.opener.Open(a.logger.Named(name))
 			return &pooledStore{opened}, err
 		})
 		if err != nil {
 			return fmt.Errorf("opening cache %s: %w", name, err)
 		}
-		s.open.Store(value.(*pooledStore))
 	}
 	for _, g := range a.gates {
 		g.CheckSecret(a.ctx)
@@ -79,10 +84,35 @@ func (a *App) Start() error {
 	return nil
 }
 
+// hold takes hold of the open cache of that name, or of the one that open opens.
+func (s *store) hold(name string, open caddy.Constructor) error {
+	value, _, err := stores.LoadOrNew(name, open)
+	if err != nil {
+		return err
+	}
+	s.open.Store(value.(*pooledStore))
+	close(s.opened)
+	return nil
+}
+
+// wait returns the cache once it is open. Servers may start before this app, and
+// a visitor who comes back just then should not lose what was paid for.
+func (s *store) wait(ctx context.Context) (cache.Cache, error) {
+	timer := time.NewTimer(maxOpening)
+	defer timer.Stop()
+	select {
+	case <-s.opened:
+		return s.open.Load().Cache, nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return nil, errNotOpen
+}
+
 // Stop does nothing: requests still run, and need the caches.
 func (*App) Stop() error { return nil }
 
-// Cleanup lets go of the caches that Start took hold of. Requests that still
+// Cleanup lets go of the caches. Requests that still
 // run keep what they have; a cache that is closed under them refuses.
 func (a *App) Cleanup() error {
 	var errs []error
@@ -97,23 +127,29 @@ func (a *App) Cleanup() error {
 	return errors.Join(errs...)
 }
 
-// errNotOpen is what requests get that come before the app has started.
+// maxOpening is how long a request waits for a cache that is being opened.
+const maxOpening = 2 * time.Second
+
+// errNotOpen is what requests get that come long before the app has started.
 var errNotOpen = errors.New("cache is not open yet")
 
 // use makes a cache known to the app and returns how to get at it once it is
 // open. Caches of one name are one.
-func (a *App) use(opener cache.Opener) func() (cache.Cache, error) {
+func (a *App) use(opener cache.Opener) func(context.Context) (cache.Cache, error) {
 	name := opener.StoreName()
 	s, ok := a.stores[name]
 	if !ok {
-		s = &store{opener: opener}
+		s = &store{opener: opener, opened: make(chan struct{})}
 		a.stores[name] = s
+		// an open one is taken over at once, so that no request of this
+		// configuration finds it closed: servers may start before this app
+		_ = s.hold(name, func() (caddy.Destructor, error) { return nil, errNotOpen })
 	}
-	return func() (cache.Cache, error) {
+	return func(ctx context.Context) (cache.Cache, error) {
 		if open := s.open.Load(); open != nil {
 			return open.Cache, nil
 		}
-		return nil, errNotOpen
+		return s.wait(ctx)
 	}
 }
 

@@ -37,6 +37,7 @@ type world struct {
 	upstream *upstream
 	addr     string // host:port of the site
 	logFile  string
+	moreLogs []string // of Caddys in other processes
 	secrets  *secrets
 }
 
@@ -441,9 +442,13 @@ func (s *secrets) shown(response *http.Response, body []byte) {
 
 // verifyNothingLeaked searches all logs and answers of the test.
 func (w *world) verifyNothingLeaked() {
-	logged, err := os.ReadFile(w.logFile)
-	if err != nil && !os.IsNotExist(err) {
-		w.t.Error(err)
+	var logged []byte
+	for _, file := range append(w.moreLogs, w.logFile) {
+		text, err := os.ReadFile(file)
+		if err != nil && !os.IsNotExist(err) {
+			w.t.Error(err)
+		}
+		logged = append(logged, text...)
 	}
 	w.secrets.mu.Lock()
 	defer w.secrets.mu.Unlock()

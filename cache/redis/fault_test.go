@@ -73,10 +73,12 @@ func fails(t *testing.T, c *Cache) {
 		"Get":            func(ctx context.Context) error { _, err := c.Get(ctx, key(cache.KindSession, "other")); return err },
 		"Get an attempt": func(ctx context.Context) error { _, err := c.Get(ctx, key(cache.KindAttempt, "other")); return err },
 		"Put":            func(ctx context.Context) error { return c.Put(ctx, sessionKey, sessionRecord()) },
-		"Replace":        func(ctx context.Context) error { return c.Replace(ctx, key(cache.KindSession, "new"), nil, sessionRecord()) },
-		"Delete":         func(ctx context.Context) error { return c.Delete(ctx, sessionKey.Ref()) },
-		"Find":           func(ctx context.Context) error { _, err := c.Find(ctx, cache.Tag{1}); return err },
-		"Count":          func(ctx context.Context) error { _, err := c.Count(ctx, []cache.Limit{limit}); return err },
+		"Replace": func(ctx context.Context) error {
+			return c.Replace(ctx, key(cache.KindSession, "new"), nil, sessionRecord())
+		},
+		"Delete": func(ctx context.Context) error { return c.Delete(ctx, sessionKey.Ref()) },
+		"Find":   func(ctx context.Context) error { _, err := c.Find(ctx, cache.Tag{1}); return err },
+		"Count":  func(ctx context.Context) error { _, err := c.Count(ctx, []cache.Limit{limit}); return err },
 		"Uncount": func(ctx context.Context) error {
 			return c.Uncount(ctx, []cache.Counted{{Counter: limit.Counter()}})
 		},

@@ -31,8 +31,9 @@ const touchesPerIdle = 60
 // Config is what the endpoints and all routes of one gate share.
 type Config struct {
 	Verifier verifier.Verifier
-	// Cache returns the opened cache, or an error while there is none.
-	Cache func() (cache.Cache, error)
+	// Cache returns the opened cache. It may wait a little for one that is being
+	// opened, and returns an error while there is none.
+	Cache func(context.Context) (cache.Cache, error)
 	Pages *pages.Pages
 	Log   *zap.Logger
 
@@ -127,7 +128,7 @@ func (g *Gate) endpointRoute() Route {
 // get reads a record whose value has the type T. A miss is cache.ErrNotFound;
 // every other error wraps errCache.
 func get[T any](ctx context.Context, g *Gate, key cache.Key) (*T, *cache.Record, error) {
-	c, err := g.cfg.Cache()
+	c, err := g.cfg.Cache(ctx)
 	if err != nil {
 		return nil, nil, cacheError(err)
 	}
@@ -143,7 +144,7 @@ func get[T any](ctx context.Context, g *Gate, key cache.Key) (*T, *cache.Record,
 }
 
 func (g *Gate) put(ctx context.Context, key cache.Key, rec *cache.Record) error {
-	c, err := g.cfg.Cache()
+	c, err := g.cfg.Cache(ctx)
 	if err != nil {
 		return cacheError(err)
 	}
@@ -151,7 +152,7 @@ func (g *Gate) put(ctx context.Context, key cache.Key, rec *cache.Record) error 
 }
 
 func (g *Gate) replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
-	c, err := g.cfg.Cache()
+	c, err := g.cfg.Cache(ctx)
 	if err != nil {
 		return cacheError(err)
 	}
@@ -159,7 +160,7 @@ func (g *Gate) replace(ctx context.Context, key cache.Key, old, rec *cache.Recor
 }
 
 func (g *Gate) remove(ctx context.Context, ref cache.Ref) error {
-	c, err := g.cfg.Cache()
+	c, err := g.cfg.Cache(ctx)
 	if err != nil {
 		return cacheError(err)
 	}

@@ -19,6 +19,9 @@ const (
 	// pressTTL is how long the same press of the button leads to the same
 	// attempt.
 	pressTTL = 15 * time.Second
+	// claimTTL is how long a press that is being answered keeps others waiting
+	// once its node has died.
+	claimTTL = 3 * time.Second
 	// failedPressTTL is the same for one that failed: long enough for those
 	// that wait for it, too short for a person who tries again.
 	failedPressTTL = time.Second
@@ -63,8 +66,7 @@ func (g *Gate) start(r *http.Request, s starter) (string, Code) {
 		case g.isWaiting(ctx, s.origin, press.Attempt):
 			return press.URL, ""
 		}
-		claim := &cache.Record{Value: &cache.Press{}, Expires: time.Now().Add(startTime + pressTTL)}
-		err = g.replace(ctx, g.pressKey(s), rec, claim)
+		err = g.replace(ctx, g.pressKey(s), rec, newClaim())
 		if errors.Is(err, cache.ErrConflict) {
 			continue
 		}
@@ -88,7 +90,9 @@ func (g *Gate) firstPress(ctx context.Context, s starter) (string, Code) {
 	began := time.Now()
 	nonce := newID()
 	id := attemptID(nonce)
+	letGo := g.keepClaimed(ctx, g.pressKey(s))
 	url, code := g.begin(ctx, s, nonce, id)
+	letGo()
 	press, life := &cache.Press{Attempt: id, URL: url}, max(pressTTL-time.Since(began), failedPressTTL)
 	if code != "" {
 		press, life = &cache.Press{Code: string(code)}, failedPressTTL
@@ -97,6 +101,30 @@ func (g *Gate) firstPress(ctx context.Context, s starter) (string, Code) {
 		g.log.Warn("press not remembered", zap.Error(err))
 	}
 	return url, code
+}
+
+// newClaim is a press that is being answered.
+func newClaim() *cache.Record {
+	return &cache.Record{Value: &cache.Press{}, Expires: time.Now().Add(claimTTL)}
+}
+
+// keepClaimed renews the claim on a press until letGo is called: only a node that
+// lives keeps others waiting.
+func (g *Gate) keepClaimed(ctx context.Context, key cache.Key) (letGo func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for pause(ctx, claimTTL/3) {
+			if err := g.put(ctx, key, newClaim()); err != nil && ctx.Err() == nil {
+				g.log.Warn("press not claimed any longer", zap.Error(err))
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // begin makes the attempt's record, so that nothing is billed that could not be
