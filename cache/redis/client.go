@@ -134,6 +134,8 @@ func (c *Cache) clientOption() rueidis.ClientOption {
 
 // dial connects to one server, and watches the connection.
 func (c *Cache) dial(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTime) // the handshake too
+	defer cancel()
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
@@ -148,7 +150,8 @@ func (c *Cache) dial(ctx context.Context, address string, dialer *net.Dialer, co
 	}
 	secure := tls.Client(watched, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		_ = conn.Close()
+		return nil, fmt.Errorf("TLS, which the server may not speak on this port: %w", err)
 	}
 	return secure, nil
 }
@@ -156,7 +159,7 @@ func (c *Cache) dial(ctx context.Context, address string, dialer *net.Dialer, co
 func (c *Cache) lost(address string) func(time.Time) {
 	return func(answered time.Time) {
 		c.held.lost(answered)
-		if !c.closed.Load() {
+		if c.client.Load() != nil && !c.closed.Load() {
 			c.log.Warn("cache connection lost", zap.String("address", address), zap.Time("last_answer", answered))
 		}
 	}
@@ -192,13 +195,10 @@ func (w *watchedConn) Close() error {
 // mistake says what to change where the server refuses for good; "" where err
 // may pass.
 func mistake(err error) string {
-	var record tls.RecordHeaderError
 	var certificate *tls.CertificateVerificationError
 	switch {
 	case err == nil:
 		return ""
-	case errors.As(err, &record):
-		return "the server does not speak TLS there: remove tls, or name its TLS port"
 	case errors.As(err, &certificate):
 		return "the server's certificate is not trusted: name its authority with 'tls { ca <file> }'"
 	case errors.Is(err, rueidis.ErrNoCache):
@@ -208,9 +208,9 @@ func mistake(err error) string {
 	for prefix, remedy := range map[string]string{
 		"WRONGPASS": "username or password is wrong",
 		"NOAUTH":    "the server wants a password: add 'password {env.REDIS_PASSWORD}'",
-		"ERR AUTH":  "the server has no password set: remove 'password'",
+		"AUTH ":     "the server has no password set: remove 'password'",
 		"NOPERM":    "the user may not do what is needed: see the access rules in the README",
-		"ERR DB":    "there is no such db",
+		"DB index":  "there is no such db",
 	} {
 		if strings.HasPrefix(text, prefix) {
 			return remedy

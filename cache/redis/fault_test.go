@@ -63,12 +63,18 @@ func holds(t *testing.T, c *Cache, key cache.Key) {
 	}
 }
 
+func limits() []cache.Limit {
+	return []cache.Limit{
+		{Key: key(cache.KindCount, "number"), Max: 5, Window: time.Hour},
+		{Key: key(cache.KindCount, "client"), Max: 60, Window: 10 * time.Minute},
+	}
+}
+
 func isFailure(err error) bool { return err != nil && !errors.Is(err, cache.ErrNotFound) }
 
 // fails checks that everything that the node does not hold fails, in time.
 func fails(t *testing.T, c *Cache) {
 	t.Helper()
-	limit := cache.Limit{Key: key(cache.KindCount, "number"), Max: 5, Window: time.Hour}
 	calls := map[string]func(context.Context) error{
 		"Get":            func(ctx context.Context) error { _, err := c.Get(ctx, key(cache.KindSession, "other")); return err },
 		"Get an attempt": func(ctx context.Context) error { _, err := c.Get(ctx, key(cache.KindAttempt, "other")); return err },
@@ -76,12 +82,10 @@ func fails(t *testing.T, c *Cache) {
 		"Replace": func(ctx context.Context) error {
 			return c.Replace(ctx, key(cache.KindSession, "new"), nil, sessionRecord())
 		},
-		"Delete": func(ctx context.Context) error { return c.Delete(ctx, sessionKey.Ref()) },
-		"Find":   func(ctx context.Context) error { _, err := c.Find(ctx, cache.Tag{1}); return err },
-		"Count":  func(ctx context.Context) error { _, err := c.Count(ctx, []cache.Limit{limit}); return err },
-		"Uncount": func(ctx context.Context) error {
-			return c.Uncount(ctx, []cache.Counted{{Counter: limit.Counter()}})
-		},
+		"Delete":  func(ctx context.Context) error { return c.Delete(ctx, sessionKey.Ref()) },
+		"Find":    func(ctx context.Context) error { _, err := c.Find(ctx, cache.Tag{1}); return err },
+		"Count":   func(ctx context.Context) error { _, err := c.Count(ctx, limits()); return err },
+		"Uncount": func(ctx context.Context) error { return c.Uncount(ctx, []cache.Counted{{Counter: sessionKey}}) },
 	}
 	for name, call := range calls {
 		began := time.Now()

@@ -59,6 +59,9 @@ func New(t testing.TB, args ...string) *Server {
 	return s
 }
 
+// Args adds arguments for the next Start.
+func (s *Server) Args(args ...string) { s.args = append(s.args, args...) }
+
 // Start starts a server.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
