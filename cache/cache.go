@@ -27,7 +27,7 @@ var (
 )
 
 // Cache stores records. Its methods are called from many goroutines at once and
-// give up when ctx ends. A record that Get returned, and its value, are shared:
+// give up when ctx ends, but for a write to a disk, which is waited for. A record that Get returned, and its value, are shared:
 // nobody changes them; Put and Replace store the record they are given and set
 // its Version, so the caller hands over a fresh one and lets go of it.
 type Cache interface {
@@ -60,7 +60,8 @@ type Cache interface {
 	// where there is no room for another counter.
 	Count(ctx context.Context, limits []Limit) ([]Counted, error)
 
-	// Uncount takes back events; those that count no more are no error.
+	// Uncount takes back events, each of which may be taken back once; those
+	// that count no more are no error.
 	Uncount(ctx context.Context, counted []Counted) error
 
 	// Close ends the cache; what is called later returns ErrClosed.

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -54,6 +55,19 @@ type Count struct {
 // Slot is how many events fell into one part of a window.
 type Slot struct {
 	At, N int64
+}
+
+// Counters returns the keys of the counters of limits. Two of one counter are an
+// error: an event counts once.
+func Counters(limits []Limit) ([]Key, error) {
+	keys := make([]Key, len(limits))
+	for i := range limits {
+		keys[i] = limits[i].Counter()
+		if slices.Contains(keys[:i], keys[i]) {
+			return nil, errors.New("cache: two limits count by the same key and window")
+		}
+	}
+	return keys, nil
 }
 
 // Counter is the key of what the limit counts. Another Window counts anew.

@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -19,7 +20,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
-func open(tb testing.TB, path string, now func() time.Time) cache.Cache {
+func opened(tb testing.TB, path string, now func() time.Time) cache.Cache {
 	tb.Helper()
 	c, err := Open(path, memory.Options{Now: now}, zap.NewNop())
 	if err != nil {
@@ -31,13 +32,13 @@ func open(tb testing.TB, path string, now func() time.Time) cache.Cache {
 func newPath(tb testing.TB) string { return filepath.Join(tb.TempDir(), "number-verify.db") }
 
 func TestConformance(t *testing.T) {
-	cachetest.Run(t, func(t *testing.T, now func() time.Time) cache.Cache { return open(t, newPath(t), now) })
+	cachetest.Run(t, func(t *testing.T, now func() time.Time) cache.Cache { return opened(t, newPath(t), now) })
 }
 
 func TestDurability(t *testing.T) {
 	cachetest.RunDurable(t, func(t *testing.T, now func() time.Time) func() cache.Cache {
 		path := newPath(t)
-		return func() cache.Cache { return open(t, path, now) }
+		return func() cache.Cache { return opened(t, path, now) }
 	})
 }
 
@@ -54,7 +55,7 @@ func sessionRecord(n int, expires time.Time) *cache.Record {
 
 func TestStolenFileTellsNothing(t *testing.T) {
 	path := newPath(t)
-	c := open(t, path, nil)
+	c := opened(t, path, nil)
 	key := sessionKey(1)
 	if err := c.Put(t.Context(), key, sessionRecord(1, time.Now().Add(time.Hour))); err != nil {
 		t.Fatal(err)
@@ -83,7 +84,7 @@ func TestStolenFileTellsNothing(t *testing.T) {
 
 func TestRecordCopiedToAnotherKeyDoesNotOpen(t *testing.T) {
 	path := newPath(t)
-	c := open(t, path, nil)
+	c := opened(t, path, nil)
 	for n := range 2 {
 		if err := c.Put(t.Context(), sessionKey(n), sessionRecord(n, time.Now().Add(time.Hour))); err != nil {
 			t.Fatal(err)
@@ -94,10 +95,11 @@ func TestRecordCopiedToAnotherKeyDoesNotOpen(t *testing.T) {
 	}
 	from, to := sessionKey(0).Ref(), sessionKey(1).Ref()
 	change(t, path, func(tx *bbolt.Tx) error {
-		records := tx.Bucket(recordsBucket)
-		return records.Put(to[:], bytes.Clone(records.Get(from[:])))
+		value := bytes.Clone(tx.Bucket(recordsBucket).Get(from[:]))
+		binary.BigEndian.PutUint32(value, checksum(to, value))
+		return put(tx, to, value)
 	})
-	c = open(t, path, nil)
+	c = opened(t, path, nil)
 	defer c.Close()
 	if _, err := c.Get(t.Context(), sessionKey(1)); !errors.Is(err, cache.ErrNotFound) {
 		t.Errorf("the copied record: %v", err)
@@ -121,7 +123,7 @@ func change(t *testing.T, path string, f func(*bbolt.Tx) error) {
 
 func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 	full := func(t *testing.T, path string) {
-		c := open(t, path, nil)
+		c := opened(t, path, nil)
 		for n := range 100 {
 			if err := c.Put(t.Context(), sessionKey(n), sessionRecord(n, time.Now().Add(time.Hour))); err != nil {
 				t.Fatal(err)
@@ -131,12 +133,12 @@ func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, c := range map[string]struct {
+	for name, test := range map[string]struct {
 		make func(t *testing.T, path string)
 		want string
 	}{
 		"not a database": {func(t *testing.T, path string) { writeFile(t, path, bytes.Repeat([]byte("notes "), 4000)) }, "damaged or no bbolt database"},
-		"a few bytes":    {func(t *testing.T, path string) { writeFile(t, path, []byte("x")) }, ""},
+		"a few bytes":    {func(t *testing.T, path string) { writeFile(t, path, []byte("x")) }, "damaged"},
 		"of another program": {func(t *testing.T, path string) {
 			change(t, path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("theirs")); return err })
 		}, "not one of number_verify"},
@@ -168,7 +170,7 @@ func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 			if err := os.Truncate(path, info.Size()/2/4096*4096); err != nil {
 				t.Fatal(err)
 			}
-		}, ""},
+		}, "damaged"},
 		"overwritten in the middle": {func(t *testing.T, path string) {
 			full(t, path)
 			content, err := os.ReadFile(path)
@@ -177,25 +179,25 @@ func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 			}
 			copy(content[2*4096:], bytes.Repeat([]byte{0xa5}, len(content)-2*4096))
 			writeFile(t, path, content)
-		}, ""},
-		"a directory":  {func(t *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, "directory"},
+		}, "damaged"},
+		"a directory":  {func(t *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, "name a file in it"},
 		"no directory": {func(t *testing.T, path string) { _ = os.Remove(filepath.Dir(path)) }, "make its directory first"},
 		"in use": {func(t *testing.T, path string) {
-			c := open(t, path, nil)
+			c := opened(t, path, nil)
 			t.Cleanup(func() { _ = c.Close() })
 		}, "in use by another process"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := newPath(t)
-			c.make(t, path)
+			test.make(t, path)
 			before, _ := os.ReadFile(path)
-			opened, err := Open(path, memory.Options{}, zap.NewNop())
+			c, err := Open(path, memory.Options{}, zap.NewNop())
 			if err == nil {
-				_ = opened.Close()
+				_ = c.Close()
 				t.Fatal("it opens")
 			}
-			if !strings.Contains(err.Error(), c.want) {
-				t.Errorf("the error does not say %q: %v", c.want, err)
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("the error does not say %q: %v", test.want, err)
 			}
 			if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
 				t.Error("the file was changed")
@@ -234,11 +236,19 @@ func TestWhatHasEndedLeavesTheFile(t *testing.T) {
 		left  int
 	}{{30 * time.Second, 30}, {10 * time.Minute, 20}, {time.Hour, 0}} {
 		clock.Store(int64(c.after))
-		if err := f.sweep(); err != nil {
-			t.Fatal(err)
-		}
+		sweepAll(t, f)
 		if records, ends := count(t, f, recordsBucket), count(t, f, endsBucket); records != c.left || ends != c.left {
 			t.Errorf("after %s %d records and %d ends are left, want %d", c.after, records, ends, c.left)
+		}
+	}
+}
+
+func sweepAll(t *testing.T, f *file) {
+	t.Helper()
+	for more := true; more; {
+		var err error
+		if more, err = f.sweep(); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -273,9 +283,7 @@ func TestFileDoesNotGrowWithoutEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		clock.Add(int64(2 * time.Minute))
-		if err := f.sweep(); err != nil {
-			t.Fatal(err)
-		}
+		sweepAll(t, f)
 		info, err := os.Stat(path)
 		if err != nil {
 			t.Fatal(err)

@@ -1,11 +1,11 @@
 package bolt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
-	"io/fs"
-	"runtime/debug"
+	"hash/crc32"
+	"os"
 	"sync"
 	"time"
 
@@ -18,22 +18,9 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/sealed"
 )
 
-// The buckets: records by Ref, and an index of them by their end, so that
-// sweeping reads nothing else.
-var (
-	metaBucket    = []byte("number_verify")
-	recordsBucket = []byte("records")
-	endsBucket    = []byte("ends")
-	formatKey     = []byte("format")
-)
-
 const (
-	// format is that of the file, in metaBucket.
-	format = "2"
-	// lockTime is how long another process may take to let go of the file.
-	lockTime = 2 * time.Second
-	// flushEvery is how late uses of a record are written: what a crash may
-	// take from an idle time.
+	// flushEvery is how late uses are written: what a crash may take from an
+	// idle time.
 	flushEvery = time.Second
 	// sweepEvery is how often what has expired is removed, sweepBatch how much
 	// of it in one transaction.
@@ -41,163 +28,107 @@ const (
 	sweepBatch = 1000
 	// maxBatch is how many waiting writes one transaction takes.
 	maxBatch = 1000
-	// headSize is kind, end, end in flight and tag, before what is sealed.
-	headSize = 1 + 8 + 8 + len(cache.Tag{})
 )
 
-var errNotOurs = errors.New("the file is a bbolt database, but not one of number_verify: name another file")
+// A value is a checksum, kind, end, end in flight and tag, and then what is
+// sealed.
+const (
+	kindAt   = 4
+	endAt    = kindAt + 1
+	flightAt = endAt + 8
+	tagAt    = flightAt + 8
+	headSize = tagAt + len(cache.Tag{})
+)
 
 // file is the memory.Backing on a bbolt database. One goroutine writes: it takes
 // together what waits, so that many visitors share one synced commit.
 type file struct {
 	db      *bbolt.DB
+	os      *os.File
 	now     func() time.Time
 	log     *zap.Logger
 	writes  chan write
 	stop    chan struct{}
 	stopped chan struct{}
 
-	mu   sync.Mutex
-	used map[cache.Ref][]byte // not yet written
+	mu     sync.Mutex
+	used   map[cache.Ref][]byte // not yet written
+	broken error                // a fault: the database is not to be touched again
 }
 
-// write is a change that somebody waits for; without a value it deletes.
+// write is a change; without a value it deletes.
 type write struct {
 	ref   cache.Ref
 	value []byte
-	done  chan error
+	done  chan error // nil where nobody waits
 }
 
-// openFile opens the database, or makes it where there is none. It changes no
-// file that it cannot use.
-func openFile(path string, now func() time.Time, log *zap.Logger) (f *file, err error) {
-	db, err := openDB(path)
+func openFile(path string, now func() time.Time, log *zap.Logger) (*file, error) {
+	db, opened, err := openDB(path, log)
 	if err != nil {
 		return nil, err
 	}
-	f = &file{
-		db: db, now: now, log: log, used: make(map[cache.Ref][]byte),
+	f := &file{
+		db: db, os: opened, now: now, log: log, used: make(map[cache.Ref][]byte),
 		writes: make(chan write), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go f.write()
 	return f, nil
 }
 
-func openDB(path string) (db *bbolt.DB, err error) {
-	// a truncated file ends in a fault where it is read
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer recoverDamage(&err)
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTime, FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return nil, explain(err)
-	}
-	if err := prepare(db); err != nil {
-		return nil, errors.Join(explain(err), db.Close())
-	}
-	return db, nil
-}
-
-// explain says what to do about a file that cannot be opened.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return errors.New("the file is in use by another process: each Caddy needs a file of its own")
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return fmt.Errorf("the file is damaged or no bbolt database (%w): restore it, or move it away to begin with an empty one", err)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: the user that runs Caddy must be able to write the file", err)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w: make its directory first", err)
-	default:
-		return err
-	}
-}
-
-// recoverDamage turns what bbolt does over a damaged file into an error.
-func recoverDamage(err *error) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("the file is damaged (%v): restore it, or move it away to begin with an empty one", p)
-	}
-}
-
-// prepare makes a new database ours, and checks that any other is.
-func prepare(db *bbolt.DB) error {
-	isNew := false
-	err := db.View(func(tx *bbolt.Tx) error {
-		name, _ := tx.Cursor().First()
-		isNew = name == nil
-		if isNew {
-			return nil
-		}
-		return checkOurs(tx)
-	})
-	if err != nil || !isNew {
-		return err
-	}
-	return db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{metaBucket, recordsBucket, endsBucket} {
-			if _, err := tx.CreateBucket(name); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket(metaBucket).Put(formatKey, []byte(format))
-	})
-}
-
-func checkOurs(tx *bbolt.Tx) error {
-	meta := tx.Bucket(metaBucket)
-	if meta == nil {
-		return errNotOurs
-	}
-	if got := string(meta.Get(formatKey)); got != format {
-		return fmt.Errorf("the file has format %q, this version of number_verify reads %q: use the version that wrote it, or name another file", got, format)
-	}
-	if tx.Bucket(recordsBucket) == nil || tx.Bucket(endsBucket) == nil {
-		return berrors.ErrInvalid
-	}
-	return nil
-}
-
 // Load implements memory.Backing.
-func (f *file) Load(found func(cache.Ref, memory.Sealed)) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer recoverDamage(&err)
-	if err := f.db.View(func(tx *bbolt.Tx) error { return readAll(tx, found) }); err != nil {
+func (f *file) Load(found func(cache.Ref, memory.Sealed)) error {
+	if err := f.transact(view, func(tx *bbolt.Tx) error { return readAll(tx, found) }); err != nil {
 		return explain(err)
 	}
 	// only now that all of it could be read: whether it can be written
-	return f.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte(format)) })
+	return f.transact(update, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte(format)) })
 }
 
-// readAll reads every page, so that damage is found when the configuration loads.
+// readAll reads every page, so that damage is found when the configuration loads:
+// each record, its place in the order, and its place in the index.
 func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
-	records, ends := 0, 0
+	records, ends := 0, tx.Bucket(endsBucket)
+	var last []byte
 	err := tx.Bucket(recordsBucket).ForEach(func(ref, value []byte) error {
-		if len(ref) != len(cache.Ref{}) || len(value) < headSize {
+		if len(ref) != len(cache.Ref{}) || len(value) < headSize || bytes.Compare(last, ref) >= 0 {
 			return berrors.ErrInvalid
 		}
+		at := cache.Ref(ref)
+		if binary.BigEndian.Uint32(value) != checksum(at, value) || ends.Get(endKey(value, at)) == nil {
+			return berrors.ErrChecksum
+		}
+		last = ref
 		records++
-		found(cache.Ref(ref), memory.Sealed{
-			Kind: cache.Kind(value[0]), Ends: timeAt(value[1:]), InFlightUntil: timeAt(value[9:]),
-			Tag: cache.Tag(value[17:headSize]),
-			Box: append([]byte(nil), value[headSize:]...),
+		found(at, memory.Sealed{
+			Kind: cache.Kind(value[kindAt]), Ends: timeAt(value[endAt:]), InFlightUntil: timeAt(value[flightAt:]),
+			Tag: cache.Tag(value[tagAt:headSize]),
+			Box: bytes.Clone(value[headSize:]),
 		})
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	err = tx.Bucket(endsBucket).ForEach(func(key, _ []byte) error {
-		if len(key) != 8+len(cache.Ref{}) {
+	last = nil
+	err = ends.ForEach(func(key, value []byte) error {
+		records--
+		if value == nil || bytes.Compare(last, key) >= 0 { // nil is a bucket
 			return berrors.ErrInvalid
 		}
-		ends++
+		last = key
 		return nil
 	})
-	if err == nil && records != ends {
+	if err == nil && records != 0 {
 		err = berrors.ErrInvalid
 	}
 	return err
+}
+
+// checksum is that of a value under ref, less the checksum itself.
+func checksum(ref cache.Ref, value []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum(ref[:], table), table, value[kindAt:])
 }
 
 // Store implements memory.Backing.
@@ -206,12 +137,13 @@ func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool)
 	if err != nil {
 		return err
 	}
-	value := make([]byte, 0, headSize+len(box))
+	value := make([]byte, kindAt, headSize+len(box))
 	value = append(value, byte(key.Kind))
 	value = appendTime(value, rec.End())
 	value = appendTime(value, rec.InFlightUntil())
 	value = append(value, rec.Tag[:]...)
 	value = append(value, box...)
+	binary.BigEndian.PutUint32(value, checksum(ref, value))
 	if used {
 		f.mu.Lock()
 		f.used[ref] = value
@@ -222,7 +154,20 @@ func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool)
 }
 
 // Delete implements memory.Backing.
-func (f *file) Delete(ref cache.Ref) error { return f.do(ref, nil) }
+func (f *file) Delete(ref cache.Ref) error {
+	there := false
+	err := f.transact(view, func(tx *bbolt.Tx) error {
+		there = tx.Bucket(recordsBucket).Get(ref[:]) != nil
+		return nil
+	})
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return cache.ErrClosed
+	}
+	if err != nil || !there {
+		return err
+	}
+	return f.do(ref, nil)
+}
 
 // do has a change written, and waits until it is on disk.
 func (f *file) do(ref cache.Ref, value []byte) error {
@@ -241,7 +186,7 @@ func (f *file) do(ref cache.Ref, value []byte) error {
 // write is the goroutine that changes the database.
 func (f *file) write() {
 	defer close(f.stopped)
-	flush, sweep := time.NewTicker(flushEvery), time.NewTicker(sweepEvery)
+	flush, sweep := time.NewTicker(flushEvery), time.NewTimer(sweepEvery)
 	defer flush.Stop()
 	defer sweep.Stop()
 	for {
@@ -252,10 +197,15 @@ func (f *file) write() {
 		case <-flush.C:
 			err = f.commit(nil)
 		case <-sweep.C:
-			err = f.sweep()
+			more := false
+			if more, err = f.sweep(); more {
+				sweep.Reset(time.Millisecond) // visitors come first
+			} else {
+				sweep.Reset(sweepEvery)
+			}
 		case <-f.stop:
 			if err := f.commit(nil); err != nil {
-				f.log.Warn("uses of sessions not written", zap.Error(err))
+				f.log.Warn("uses not written", zap.Error(err))
 			}
 			return
 		}
@@ -279,81 +229,78 @@ func (f *file) waiting(first write) []write {
 	return batch
 }
 
-// commit writes the batch, and the uses that nobody waits for.
+// commit writes the uses that nobody waits for, and the batch. Where that fails,
+// as on a full disk, uses wait, and what makes room goes first.
 func (f *file) commit(batch []write) error {
-	for ref, value := range f.takeUsed() {
-		batch = append(batch, write{ref: ref, value: value})
+	used := f.takeUsed()
+	err := f.apply(append(used, batch...))
+	if err == nil {
+		answer(batch, nil)
+		return nil
 	}
+	f.putBack(used, batch)
+	var deletes, stores []write
+	for _, w := range batch {
+		if w.value == nil {
+			deletes = append(deletes, w)
+		} else {
+			stores = append(stores, w)
+		}
+	}
+	answer(deletes, f.apply(deletes))
+	answer(stores, f.apply(stores))
+	return err
+}
+
+func answer(batch []write, err error) {
+	for _, w := range batch {
+		w.done <- err
+	}
+}
+
+func (f *file) takeUsed() []write {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	used := make([]write, 0, len(f.used))
+	for ref, value := range f.used {
+		used = append(used, write{ref: ref, value: value})
+	}
+	clear(f.used)
+	return used
+}
+
+// putBack keeps uses for later, unless something newer is known of the record.
+func (f *file) putBack(used, batch []write) {
+	newer := make(map[cache.Ref]bool, len(batch))
+	for _, w := range batch {
+		newer[w.ref] = true
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, w := range used {
+		if _, ok := f.used[w.ref]; !ok && !newer[w.ref] {
+			f.used[w.ref] = w.value
+		}
+	}
+}
+
+// apply writes a batch in one transaction, in its order.
+func (f *file) apply(batch []write) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	err := f.update(func(tx *bbolt.Tx) error {
+	return f.transact(update, func(tx *bbolt.Tx) error {
 		for _, w := range batch {
-			if err := apply(tx, w.ref, w.value); err != nil {
+			if err := put(tx, w.ref, w.value); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	for _, w := range batch {
-		if w.done != nil {
-			w.done <- err
-		}
-	}
-	return err
 }
 
-// takeUsed takes the uses that are not yet written. Where that fails they are
-// lost: sessions end earlier then, never later.
-func (f *file) takeUsed() map[cache.Ref][]byte {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	used := f.used
-	f.used = make(map[cache.Ref][]byte)
-	return used
-}
-
-// sweep removes what has ended, by the index.
-func (f *file) sweep() error {
-	if err := f.commit(nil); err != nil { // what was used lives longer
-		return err
-	}
-	for more := true; more; {
-		err := f.update(func(tx *bbolt.Tx) error {
-			ended := endedBefore(tx, f.now(), sweepBatch)
-			more = len(ended) == sweepBatch
-			for _, ref := range ended {
-				if err := apply(tx, ref, nil); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func endedBefore(tx *bbolt.Tx, now time.Time, most int) []cache.Ref {
-	var ended []cache.Ref
-	c := tx.Bucket(endsBucket).Cursor()
-	for k, _ := c.First(); k != nil && len(ended) < most && !now.Before(timeAt(k)); k, _ = c.Next() {
-		ended = append(ended, cache.Ref(k[8:]))
-	}
-	return ended
-}
-
-// update runs a transaction; a damaged file is an error and stops nothing else.
-func (f *file) update(change func(*bbolt.Tx) error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer recoverDamage(&err)
-	return f.db.Update(change)
-}
-
-// apply stores a value and its place in the index; without one it deletes.
-func apply(tx *bbolt.Tx, ref cache.Ref, value []byte) error {
+// put stores a value and its place in the index; without one it deletes.
+func put(tx *bbolt.Tx, ref cache.Ref, value []byte) error {
 	records, ends := tx.Bucket(recordsBucket), tx.Bucket(endsBucket)
 	if old := records.Get(ref[:]); old != nil {
 		if err := ends.Delete(endKey(old, ref)); err != nil {
@@ -363,20 +310,77 @@ func apply(tx *bbolt.Tx, ref cache.Ref, value []byte) error {
 	if value == nil {
 		return records.Delete(ref[:])
 	}
-	if err := ends.Put(endKey(value, ref), nil); err != nil {
+	if err := ends.Put(endKey(value, ref), []byte{}); err != nil {
 		return err
 	}
 	return records.Put(ref[:], value)
 }
 
+// sweep removes some of what has ended, by the index, and tells whether there is
+// more.
+func (f *file) sweep() (more bool, err error) {
+	// what was used lives longer; where that cannot be written it has to wait,
+	// and sweeping makes room
+	flushed := f.commit(nil)
+	err = f.transact(update, func(tx *bbolt.Tx) error {
+		ended := f.endedBefore(tx, f.now())
+		more = len(ended) == sweepBatch
+		for _, ref := range ended {
+			if err := put(tx, ref, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return more && err == nil, errors.Join(flushed, err)
+}
+
+// endedBefore returns some of what has ended, less what a use that could not be
+// written has kept.
+func (f *file) endedBefore(tx *bbolt.Tx, now time.Time) []cache.Ref {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var ended []cache.Ref
+	c := tx.Bucket(endsBucket).Cursor()
+	for k, _ := c.First(); k != nil && len(ended) < sweepBatch && !now.Before(timeAt(k)); k, _ = c.Next() {
+		ref := cache.Ref(k[8:])
+		if _, kept := f.used[ref]; !kept {
+			ended = append(ended, ref)
+		}
+	}
+	return ended
+}
+
+// transact runs a transaction, by view or update. After a fault nothing is tried
+// any more: it may have left bbolt's locks as they were.
+func (f *file) transact(run func(*bbolt.DB, func(*bbolt.Tx) error) error, do func(*bbolt.Tx) error) error {
+	f.mu.Lock()
+	broken := f.broken
+	f.mu.Unlock()
+	if broken != nil {
+		return broken
+	}
+	err := run(f.db, do)
+	if errors.Is(err, errDamaged) {
+		f.mu.Lock()
+		f.broken = err
+		f.mu.Unlock()
+	}
+	return err
+}
+
+// endKey is where the index holds a value under ref.
 func endKey(value []byte, ref cache.Ref) []byte {
-	return append(append(make([]byte, 0, 8+len(ref)), value[1:9]...), ref[:]...)
+	return append(append(make([]byte, 0, 8+len(ref)), value[endAt:flightAt]...), ref[:]...)
 }
 
 // Close implements memory.Backing.
 func (f *file) Close() error {
 	close(f.stop)
 	<-f.stopped
+	if f.broken != nil {
+		return closeDamaged(f.db, f.os)
+	}
 	return f.db.Close()
 }
 

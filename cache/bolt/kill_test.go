@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 	if path := os.Getenv("BOLT_TEST_FULL"); path != "" {
 		writeUntilFull(path)
 	}
+	if mode := os.Getenv("BOLT_TEST_MODE"); mode != "" {
+		limitFiles()
+		runMode(mode, os.Getenv("BOLT_TEST_PATH"))
+	}
 	os.Exit(m.Run())
 }
 
@@ -63,6 +67,7 @@ func writeForEver(path string, first int) {
 					say("error "+err.Error(), n)
 				}
 				say("verified", n)
+				use(c, n)
 				if n%3 != 0 {
 					continue
 				}
@@ -75,6 +80,17 @@ func writeForEver(path string, first int) {
 		}()
 	}
 	select {} // until it is killed
+}
+
+// use notes a use of a session, which is written late.
+func use(c cache.Cache, n int) {
+	old, err := c.Get(context.Background(), sessionKey(n))
+	if err != nil {
+		return
+	}
+	used := *old
+	used.Touched = time.Now()
+	_ = c.Replace(context.Background(), sessionKey(n), old, &used)
 }
 
 // told is what the killed process has said of each session.
@@ -104,7 +120,7 @@ func TestKilledAtAnyMomentItLosesNoSessionAndOpensNoGate(t *testing.T) {
 	all := make(told)
 	for round := range killRounds {
 		now := runAndKill(t, path, round*100_000, 1+rand.IntN(40))
-		c := open(t, path, nil)
+		c := opened(t, path, nil)
 		if lost, open := now.check(t, c); lost > 0 || open > 0 {
 			t.Fatalf("round %d: %d sessions lost, %d gates open", round, lost, open)
 		}
@@ -115,7 +131,7 @@ func TestKilledAtAnyMomentItLosesNoSessionAndOpensNoGate(t *testing.T) {
 			all[n] = what
 		}
 	}
-	c := open(t, path, nil)
+	c := opened(t, path, nil)
 	defer c.Close()
 	lost, open := all.check(t, c)
 	if lost > 0 || open > 0 {
@@ -174,16 +190,38 @@ func runAndKill(t *testing.T, path string, first, lines int) told {
 	return said
 }
 
+// limitFiles bounds the size of this process's files, where that is asked for: the
+// disk is full then.
+func limitFiles() {
+	limit, err := strconv.ParseUint(os.Getenv("BOLT_TEST_LIMIT"), 10, 64)
+	if err != nil {
+		return
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+		panic(err)
+	}
+}
+
+// runMode is what another process does.
+func runMode(mode, path string) {
+	if mode == "full" {
+		fullDisk(path)
+	}
+	if _, err := Open(path, memory.Options{}, zap.NewNop()); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
 // writeUntilFull writes until the disk is full, which a limit of the file's size
 // stands for, and checks what holds then.
 func writeUntilFull(path string) {
-	signal.Ignore(syscall.SIGXFSZ)
+	limitFiles()
 	fail := func(format string, args ...any) {
 		fmt.Printf(format+"\n", args...)
 		os.Exit(1)
-	}
-	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 256 << 10, Max: 256 << 10}); err != nil {
-		fail("%v", err)
 	}
 	c, err := Open(path, memory.Options{}, zap.NewNop())
 	if err != nil {
@@ -214,7 +252,7 @@ func writeUntilFull(path string) {
 func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "number-verify.db")
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), "BOLT_TEST_FULL="+path)
+	cmd.Env = append(os.Environ(), "BOLT_TEST_FULL="+path, fmt.Sprint("BOLT_TEST_LIMIT=", 256<<10))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -223,7 +261,7 @@ func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
 	if err != nil || written == 0 {
 		t.Fatalf("it says %q", out)
 	}
-	c := open(t, path, nil) // there is room again
+	c := opened(t, path, nil) // there is room again
 	defer c.Close()
 	for n := range written {
 		if _, err := c.Get(t.Context(), sessionKey(n)); err != nil {

@@ -24,7 +24,7 @@ const (
 func BenchmarkSoak(b *testing.B) {
 	for b.Loop() {
 		path := newPath(b)
-		c := open(b, path, nil)
+		c := opened(b, path, nil)
 		began := time.Now()
 		var visitors sync.WaitGroup
 		for first := range soakVisitors {

@@ -72,6 +72,15 @@ func testCount(t *testing.T, open Opener) {
 		}
 		b.limited(t, 0, perClient)
 	})
+	t.Run("an event does not count twice", func(t *testing.T) {
+		b := setUp(t, open)
+		if counted, err := b.Count(t.Context(), []cache.Limit{perNumber, perClient, perNumber}); err == nil {
+			t.Errorf("Count = %v", counted)
+		}
+		if counted := b.counts(t, perNumber); counted[0].Total != 1 {
+			t.Errorf("%d are counted", counted[0].Total)
+		}
+	})
 	t.Run("free again when the oldest has left, as Retry says", func(t *testing.T) { testRetry(t, setUp(t, open)) })
 	t.Run("a clock that steps back frees nothing, one that stepped forth does not count for ever", func(t *testing.T) {
 		b := setUp(t, open)
@@ -93,7 +102,7 @@ func testCount(t *testing.T, open Opener) {
 		b.add(2 * time.Hour)
 		b.counts(t, perNumber)
 	})
-	t.Run("what was taken back frees its place once", func(t *testing.T) { testUncount(t, setUp(t, open)) })
+	t.Run("what was taken back frees its place", func(t *testing.T) { testUncount(t, setUp(t, open)) })
 	t.Run("a parallel burst gets exactly its limits", func(t *testing.T) { testBurst(t, setUp(t, open)) })
 }
 

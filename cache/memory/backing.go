@@ -92,7 +92,9 @@ func (c *Cache) store(key cache.Key, ref cache.Ref, there *entry, rec *cache.Rec
 
 // forget deletes e, which may be nil, here and in the backing. s is locked.
 func (c *Cache) forget(s *shard, ref cache.Ref, e *entry) error {
-	if e != nil && c.backing != nil {
+	// also what is not held here: a clock that was wrong for a while may have
+	// let it go
+	if c.backing != nil {
 		if err := c.backing.Delete(ref); err != nil {
 			return err
 		}

@@ -16,10 +16,13 @@ type counter struct {
 
 // Count implements cache.Cache.
 func (c *Cache) Count(ctx context.Context, limits []cache.Limit) ([]cache.Counted, error) {
+	keys, err := cache.Counters(limits)
+	if err != nil {
+		return nil, err
+	}
 	counters := make([]counter, len(limits))
 	refs := make([]cache.Ref, len(limits))
-	for i := range limits {
-		key := limits[i].Counter()
+	for i, key := range keys {
 		counters[i] = counter{key: key, ref: key.Ref()}
 		refs[i] = counters[i].ref
 	}

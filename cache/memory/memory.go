@@ -135,7 +135,9 @@ func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 		return nil, cache.ErrClosed
 	}
 	if e != nil && e.sealed != nil {
-		e = c.unseal(key, ref)
+		if e = c.unseal(key, ref); c.closed.Load() {
+			return nil, cache.ErrClosed
+		}
 	}
 	if e == nil || !e.Live(c.now()) {
 		return nil, cache.ErrNotFound
@@ -172,7 +174,9 @@ func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits 
 	defer s.mu.Unlock()
 	now := c.now()
 	there := s.get(ref)
-	if there != nil && !there.Live(now) {
+	// what does not open is as good as gone, but for what was used up
+	damaged := there != nil && key.Kind != cache.KindClaim && s.open(key, ref) == nil
+	if there != nil && (damaged || !there.Live(now)) {
 		c.remove(s, string(ref[:]), there)
 		there = nil
 	}

@@ -272,6 +272,7 @@ func checkCounts(t *testing.T, c *Cache) {
 	t.Helper()
 	var held [len(c.held)]int64
 	var inFlight int64
+	tagged := 0
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
@@ -280,6 +281,9 @@ func checkCounts(t *testing.T, c *Cache) {
 			held[e.kind]++
 			if e.inFlight {
 				inFlight++
+			}
+			if e.Tag != (cache.Tag{}) {
+				tagged++
 			}
 		}
 		s.mu.Unlock()
@@ -291,6 +295,20 @@ func checkCounts(t *testing.T, c *Cache) {
 	}
 	if n := c.inFlight.used.Load(); n != inFlight {
 		t.Errorf("%d counted in flight, %d are", n, inFlight)
+	}
+	c.tags.mu.Lock()
+	defer c.tags.mu.Unlock()
+	listed := 0
+	for tag, refs := range c.tags.refs {
+		for _, ref := range refs {
+			if e := c.shard(ref).get(ref); e == nil || e.Tag != tag {
+				t.Errorf("%x is listed by a tag that it has not", ref[:4])
+			}
+		}
+		listed += len(refs)
+	}
+	if listed != tagged {
+		t.Errorf("%d are listed by tag, %d have one", listed, tagged)
 	}
 }
 
@@ -336,7 +354,9 @@ func change(t *testing.T, c *Cache, clock *atomic.Int64, random *rand.Rand) {
 			Deadline: time.Unix(now+random.Int64N(10), 0),
 		}
 	}
-	rec := &cache.Record{Value: value, Expires: time.Unix(now+random.Int64N(20)-2, 0)}
+	rec := &cache.Record{
+		Value: value, Expires: time.Unix(now+random.Int64N(20)-2, 0), Tag: cache.Tag{byte(random.IntN(4))},
+	}
 	var err error
 	switch random.IntN(8) {
 	case 0:

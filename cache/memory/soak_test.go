@@ -24,7 +24,7 @@ func BenchmarkSoak(b *testing.B) {
 		before := heap()
 		c := newCache(b, Options{Now: func() time.Time { return began.Add(time.Duration(passed.Load())) }})
 		for n := range soakSessions {
-			if err := c.Put(b.Context(), sessionKey(n), soakRecord(began.Add(time.Hour))); err != nil {
+			if err := c.Put(b.Context(), sessionKey(n), soakRecord(n, began.Add(time.Hour))); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -47,13 +47,13 @@ func BenchmarkSoak(b *testing.B) {
 	}
 }
 
-func soakRecord(expires time.Time) *cache.Record {
+func soakRecord(n int, expires time.Time) *cache.Record {
 	return &cache.Record{
 		Value: cache.NewSession(cache.Session{
 			PublicID: "0123456789ab", Account: "dqe/0123456789abcdef", Number: "+33639980001", Region: "FR",
 			Operator: "SFR", VerifiedAt: expires.Add(-time.Hour),
 		}),
-		Expires: expires,
+		Expires: expires, Tag: cache.Tag{1, byte(n), byte(n >> 8), byte(n >> 16)},
 	}
 }
 

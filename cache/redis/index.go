@@ -83,11 +83,15 @@ func (c *Cache) count(ctx context.Context, limits []cache.Limit) ([]cache.Counte
 	if err != nil || len(limits) == 0 {
 		return nil, err
 	}
+	counters, err := cache.Counters(limits)
+	if err != nil {
+		return nil, err
+	}
 	now := c.now()
 	keys, args := make([]string, 0, len(limits)), []string{strconv.FormatInt(now.UnixMilli(), 10)}
 	counted := make([]cache.Counted, len(limits))
-	for i := range limits {
-		limit, counter := &limits[i], limits[i].Counter()
+	for i, counter := range counters {
+		limit := &limits[i]
 		counted[i] = cache.Counted{Counter: counter, Slot: limit.Slot(now)}
 		keys = append(keys, c.counterKey(counter.Ref()))
 		for _, n := range []int64{limit.Max, limit.Window.Milliseconds(), limit.Part()} {

@@ -1,7 +1,8 @@
 // Package sealed makes records fit for a store outside this process. Each is
 // encrypted with a key that only the secret of its own cache.Key yields, which
-// no store ever holds: a stolen store opens nothing and tells nothing but how
-// many records of each kind there are and when they end.
+// no store ever holds: a stolen store opens nothing, and tells nothing but what
+// stands beside: when a record ends and, in some, of which kind it is and which
+// others are about the same number, whatever that is.
 package sealed
 
 import (

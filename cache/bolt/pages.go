@@ -1,0 +1,150 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/fnv"
+	"io"
+
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// What bbolt does over a page that is damaged depends on the page: it goes by an
+// older state of the file without a word, overwrites what is in use, or panics in
+// a goroutine of its own, which would end Caddy. So all pages are checked before
+// it may use them. The layout is that of bbolt's file format 2: a head of id
+// (8 bytes), flags (2), count (2) and overflow (4), and then elements.
+const (
+	pageHead    = 16
+	elementSize = 16
+	branchFlag  = 1
+	leafFlag    = 2
+	bucketFlag  = 1
+	metaSize    = 64
+)
+
+// checkPages reads the whole structure of the file.
+func checkPages(file io.ReaderAt) error {
+	var newest []byte
+	pageSize := int64(0)
+	for n := range int64(2) {
+		page := make([]byte, pageHead+metaSize)
+		if _, err := file.ReadAt(page, n*pageSize); err != nil {
+			return err
+		}
+		meta := page[pageHead:]
+		if !isMeta(meta) {
+			// the other one may be older: the last sign-out would be undone
+			return berrors.ErrChecksum
+		}
+		if newest == nil || u64(meta[48:]) > u64(newest[48:]) {
+			newest = meta
+		}
+		pageSize = int64(binary.NativeEndian.Uint32(meta[8:]))
+	}
+	w := &walk{file: file, pageSize: pageSize, seen: make([]bool, u64(newest[40:]))}
+	return w.page(u64(newest[16:]), nil, nil)
+}
+
+// isMeta tells whether the sum of a meta page is right.
+func isMeta(meta []byte) bool {
+	sum := fnv.New64a()
+	_, _ = sum.Write(meta[:metaSize-8])
+	return u64(meta[metaSize-8:]) == sum.Sum64()
+}
+
+func u64(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
+func u32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
+func u16(b []byte) uint16 { return binary.NativeEndian.Uint16(b) }
+
+// walk goes through all pages that are in use: each must be there once, with its
+// keys in order.
+type walk struct {
+	file     io.ReaderAt
+	pageSize int64
+	seen     []bool
+}
+
+// element is one of a page: its key, and the page that it leads to; 0 for none.
+type element struct {
+	key  []byte
+	next uint64
+}
+
+// page checks a page, whose keys must lie from one key, and before another if
+// there is one, and what it leads to.
+func (w *walk) page(id uint64, from, before []byte) error {
+	page, err := w.read(id)
+	if err != nil {
+		return err
+	}
+	isBranch := u16(page[8:]) == branchFlag
+	elements := make([]element, u16(page[10:]))
+	for i := range elements {
+		if elements[i], err = elementOf(page[pageHead+i*elementSize:], isBranch); err != nil {
+			return err
+		}
+	}
+	for i, e := range elements {
+		if bytes.Compare(e.key, from) < 0 || (i > 0 && bytes.Equal(e.key, from)) || (before != nil && bytes.Compare(e.key, before) >= 0) {
+			return berrors.ErrInvalid
+		}
+		from = e.key
+		if e.next == 0 {
+			continue
+		}
+		first, end := []byte(nil), []byte(nil) // of a bucket's own tree
+		if isBranch {
+			first, end = e.key, before
+			if i+1 < len(elements) {
+				end = elements[i+1].key
+			}
+		}
+		if err := w.page(e.next, first, end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read returns a page that was not yet seen.
+func (w *walk) read(id uint64) ([]byte, error) {
+	head := make([]byte, pageHead)
+	if _, err := w.file.ReadAt(head, int64(id)*w.pageSize); err != nil {
+		return nil, berrors.ErrInvalid
+	}
+	overflow, flags := uint64(u32(head[12:])), u16(head[8:])
+	if u64(head) != id || id < 2 || id+overflow >= uint64(len(w.seen)) || (flags != branchFlag && flags != leafFlag) {
+		return nil, berrors.ErrInvalid
+	}
+	for at := id; at <= id+overflow; at++ {
+		if w.seen[at] {
+			return nil, berrors.ErrInvalid
+		}
+		w.seen[at] = true
+	}
+	page := make([]byte, int64(overflow+1)*w.pageSize)
+	if _, err := w.file.ReadAt(page, int64(id)*w.pageSize); err != nil {
+		return nil, berrors.ErrInvalid
+	}
+	return page, nil
+}
+
+// elementOf reads the element that b begins with. It panics where that points
+// out of its page.
+func elementOf(b []byte, isBranch bool) (element, error) {
+	if isBranch {
+		key := b[u32(b):][:u32(b[4:])]
+		return element{key, u64(b[8:])}, nil
+	}
+	flags, rest := u32(b), b[u32(b[4:]):]
+	key, value := rest[:u32(b[8:])], rest[u32(b[8:]):][:u32(b[12:])]
+	switch flags {
+	case 0:
+		return element{key: key}, nil
+	case bucketFlag:
+		return element{key, u64(value)}, nil // 0 where its tree is within the page
+	default:
+		return element{}, berrors.ErrInvalid
+	}
+}
