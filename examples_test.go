@@ -21,8 +21,10 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	numberverify "github.com/numberverify/caddy-number-verify"
+	"github.com/numberverify/caddy-number-verify/cache/redis"
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/redistest"
 	"github.com/numberverify/caddy-number-verify/verifier/dqe"
 )
 
@@ -57,6 +59,7 @@ func TestEveryCaddyfileIsFormattedAdaptsAndValidates(t *testing.T) {
 	t.Setenv("DQE_SERVER", "https://dqe.example.com")
 	t.Setenv("DQE_LICENCE", "licence")
 	t.Setenv("DQE_CLIENT_SECRET", "secret")
+	t.Setenv("VALKEY_PASSWORD", "secret")
 	t.Setenv("DEMO_PORT", "8080")
 	t.Setenv("DEMO_SIMULATOR", "localhost:8081")
 	t.Setenv("DEMO_SITE", "localhost:8082")
@@ -98,10 +101,10 @@ func TestEveryOptionIsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	var options []string
-	for _, module := range []any{numberverify.Handler{}, numberverify.Options{}, dqe.Module{}} {
+	for _, module := range []any{numberverify.Handler{}, numberverify.Options{}, dqe.Module{}, redis.Module{}} {
 		for field := range reflect.TypeOf(module).Fields() {
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			if name != "" && name != "part" && name != "logo" {
+			if name != "" && name != "part" && name != "logo" && name != "addresses" {
 				options = append(options, name)
 			}
 		}
@@ -110,10 +113,10 @@ func TestEveryOptionIsDocumented(t *testing.T) {
 		t.Fatalf("only %d options were found: %v", len(options), options)
 	}
 	for _, option := range options {
-		if !regexp.MustCompile(`(?m)^\s*(# )?` + option + `\b`).Match(example) {
+		if !regexp.MustCompile(`(?m)^\s*(#\s+)?` + option + `\b`).Match(example) {
 			t.Errorf("Caddyfile.example does not show %s", option)
 		}
-		if !regexp.MustCompile("(?m)^\\| `" + option + `\b`).Match(readme) {
+		if !regexp.MustCompile("(?m)^\\| (`.+`, )?`" + option + `\b`).Match(readme) {
 			t.Errorf("README.md has no row for %s", option)
 		}
 	}
@@ -330,6 +333,43 @@ func TestExampleBehindAProxyThatEndsTLS(t *testing.T) {
 			t.Errorf("the cookie %s could be set over plain http", c.Name)
 		}
 	}
+}
+
+// The nodes and the balancer of the example, each a process of its own.
+func TestTwoNodesOfTheExampleShareASession(t *testing.T) {
+	server := redistest.Start(t, "--requirepass", "the-password-of-valkey")
+	t.Setenv("VALKEY_PASSWORD", "the-password-of-valkey")
+	t.Setenv("DQE_LICENCE", simulator.DefaultLicence)
+	t.Setenv("DQE_CLIENT_SECRET", simulator.DefaultClientSecret)
+	node := exampleSite(t, "examples/two-nodes/Caddyfile")
+	node = strings.NewReplacer("http://www.example.com:8080", "http://:NODE", "https://www.example.com", "http://SITE",
+		"valkey:6379", server.Addr, "{env.DQE_SERVER}", "SIMULATOR", "site:9000", "UPSTREAM").Replace(node)
+	f := newFleet(t, 2, node, "")
+	f.secrets.add("the-password-of-valkey")
+	balancer := exampleSite(t, "examples/two-nodes/balancer.Caddyfile")
+	balancer = strings.NewReplacer("\nwww.example.com {", "\nhttp://:NODE {", "least_conn", "round_robin",
+		"node-1:8080", f.nodes[0].addr, "node-2:8080", f.nodes[1].addr).Replace(balancer)
+	f.addNode(balancer, "")
+	f.on(2) // everything goes by the balancer from now on
+	visitor := f.browser()
+	visitor.arrivesAt("/account/")
+	for range 4 {
+		visitor.passes("/account/")
+	}
+	f.nodes[0].kill()
+	for range 4 {
+		visitor.passes("/account/")
+	}
+}
+
+// exampleSite is an example without its comments and global options.
+func exampleSite(t *testing.T, name string) string {
+	t.Helper()
+	text := "\n" + regexp.MustCompile(`(?m)^\s*#.*\n`).ReplaceAllString(caddyfiles(t)[name], "")
+	if _, rest, ok := strings.Cut(text, "\n}\n"); ok && strings.HasPrefix(strings.TrimSpace(text), "{\n") {
+		text = rest
+	}
+	return text
 }
 
 func TestWholeSiteUnderTwoHosts(t *testing.T) {
