@@ -344,7 +344,7 @@ func TestTwoNodesOfTheExampleShareASession(t *testing.T) {
 	node := exampleSite(t, "examples/two-nodes/Caddyfile")
 	node = strings.NewReplacer("http://www.example.com:8080", "http://:NODE", "https://www.example.com", "http://SITE",
 		"valkey:6379", server.Addr, "{env.DQE_SERVER}", "SIMULATOR", "site:9000", "UPSTREAM").Replace(node)
-	f := newFleet(t, 2, node, "")
+	f := newFleet(t, simulator.Options{}, 2, node, "")
 	f.secrets.add("the-password-of-valkey")
 	balancer := exampleSite(t, "examples/two-nodes/balancer.Caddyfile")
 	balancer = strings.NewReplacer("\nwww.example.com {", "\nhttp://:NODE {", "least_conn", "round_robin",

@@ -66,9 +66,9 @@ type caddyNode struct {
 }
 
 // newFleet starts n nodes with a site and the line or block of its cache.
-func newFleet(t *testing.T, n int, site, cache string) *fleet {
+func newFleet(t *testing.T, options simulator.Options, n int, site, cache string) *fleet {
 	t.Helper()
-	f := &fleet{world: newWorld(t, simulator.Options{})}
+	f := &fleet{world: newWorld(t, options)}
 	balancer := httptest.NewServer(&httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			node := f.nodes[int(f.next.Load())%len(f.nodes)]
@@ -187,7 +187,7 @@ func (b *browser) refused(path string) *answer {
 }
 
 func TestAttemptStartedOnOneNodeIsFinishedOnTheOther(t *testing.T) {
-	f := newFleet(t, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	f := newFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
 	visitor := f.browser()
 	f.on(0)
 	atOperator := visitor.start("/account/", "06 39 98 00 01")
@@ -220,7 +220,7 @@ func TestAttemptStartedOnOneNodeIsFinishedOnTheOther(t *testing.T) {
 }
 
 func TestNodeKilledWhileTheResultIsPendingLosesNoVerification(t *testing.T) {
-	f := newFleet(t, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	f := newFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
 	visitor := f.browser()
 	f.on(0)
 	waiting := visitor.follow(visitor.start("/account/", "06 39 98 00 04"))
@@ -234,8 +234,38 @@ func TestNodeKilledWhileTheResultIsPendingLosesNoVerification(t *testing.T) {
 	}
 }
 
+// The press of the button is claimed by a node that dies while it asks the
+// provider: the visitor's next press must not wait for it.
+func TestNodeKilledDuringAStartDoesNotHoldUpTheNextPress(t *testing.T) {
+	asked, release := make(chan struct{}, 10), make(chan struct{})
+	f := newFleet(t, simulator.Options{Intercept: func(call string, _ http.ResponseWriter, _ *http.Request) bool {
+		if call == "start" {
+			asked <- struct{}{}
+			<-release
+		}
+		return false
+	}}, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	visitor := f.browser()
+	form := visitor.follow(visitor.open("/account/"))
+	f.on(0)
+	first := make(chan *answer)
+	go func() { first <- visitor.submit(form, "06 39 98 00 01") }()
+	<-asked
+	f.nodes[0].kill()
+	<-first // the balancer's refusal
+	f.on(1)
+	began := time.Now()
+	close(release)
+	if a := visitor.arrive(visitor.submit(form, "06 39 98 00 01")); a.StatusCode != http.StatusOK || a.Request.URL.Path != "/account/" {
+		t.Errorf("the visitor is at %s: %d %q", a.Request.URL.Path, a.StatusCode, a.code())
+	}
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func TestCallbackReplayedOnTheOtherNodeOpensNothingForAnotherBrowser(t *testing.T) {
-	f := newFleet(t, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	f := newFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
 	visitor, thief := f.browser(), f.browser()
 	thief.follow(thief.open("/account/"))
 	f.on(0)
@@ -258,7 +288,7 @@ func TestCallbackReplayedOnTheOtherNodeOpensNothingForAnotherBrowser(t *testing.
 // stand open.
 func TestNodesReloadedAndKilledAtRandomLoseNoSessionAndOpenNoGate(t *testing.T) {
 	const times = 6 // at least
-	f := newFleet(t, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	f := newFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	var kills, reloads atomic.Int64
 	go func() {
@@ -343,7 +373,7 @@ func TestNodesWithDifferentSecretsSaySo(t *testing.T) {
 	t.Setenv("ONE_SECRET", "one-secret-of-the-cache")
 	t.Setenv("OTHER_SECRET", "other-secret-of-the-cache")
 	redis := "cache redis " + redistest.Start(t).Addr
-	f := newFleet(t, 1, shared, redis+" {\nsecret {env.ONE_SECRET}\n}")
+	f := newFleet(t, simulator.Options{}, 1, shared, redis+" {\nsecret {env.ONE_SECRET}\n}")
 	f.addNode(shared, redis+" {\nsecret {env.OTHER_SECRET}\n}")
 	f.secrets.add("one-secret-of-the-cache", "other-secret-of-the-cache")
 	const said = "cache is used with another secret as well"

@@ -216,7 +216,8 @@ func (c *Cache) deadVersion(ctx context.Context, key cache.Key) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	if rec := open(key, raw); rec != nil && rec.Live(c.now()) {
+	rec := open(key, raw)
+	if rec != nil && rec.Live(c.now()) || rec == nil && raw != "" && key.Kind == cache.KindClaim {
 		return "", cache.ErrConflict
 	}
 	return raw[:min(versionSize, len(raw))], nil
