@@ -207,6 +207,25 @@ func TestOutageDoesNotReviveASessionThatWasEndedElsewhere(t *testing.T) {
 	}
 }
 
+// What a connection has said is worth nothing once it is gone, even in the moment
+// before everybody knows.
+func TestSessionReadFromALostConnectionIsNotConfirmedByIt(t *testing.T) {
+	h := newHeld(Options{}.withDefaults())
+	defer func() { must(t, h.close()) }()
+	h.hold(sessionKey, "raw", sessionRecord(), h.mark())
+	h.lost(time.Now().Add(-h.stale))
+	if h.confirm(sessionKey, "raw", h.mark(), true) == nil {
+		t.Fatal("it is not held")
+	}
+	if h.spare(sessionKey, context.DeadlineExceeded) != nil {
+		t.Error("it goes on by what the lost connection has said")
+	}
+	h.confirm(sessionKey, "raw", h.mark(), false)
+	if h.spare(sessionKey, context.DeadlineExceeded) == nil {
+		t.Error("the server has confirmed it")
+	}
+}
+
 func TestOutageDoesNotReviveWhatWasFlushedLongAgo(t *testing.T) {
 	server := redistest.Start(t)
 	c := node(t, Options{Timeout: timeout, StaleIfError: 100 * time.Millisecond}, server)

@@ -37,17 +37,15 @@ type held struct {
 type session struct {
 	raw string
 	rec *cache.Record
-	// losses is held.losses when it was last confirmed, read when the server
-	// itself last did so, in Unix nanoseconds.
+	// losses is held.losses when the server last confirmed it, read when that
+	// was, in Unix nanoseconds.
 	losses atomic.Uint64
 	read   atomic.Int64
 }
 
-func (s *session) confirmed(before mark, local bool) {
+func (s *session) confirmed(before mark) {
 	s.losses.Store(before.losses)
-	if !local {
-		s.read.Store(time.Now().UnixNano())
-	}
+	s.read.Store(time.Now().UnixNano())
 }
 
 // mark is what was known before the server was asked.
@@ -74,13 +72,16 @@ func (h *held) get(key cache.Key) *session {
 }
 
 // confirm returns the session if it is held just as it was found now: at the
-// server, or by what it has said earlier, local.
+// server, or local, by what it has said earlier, which confirms nothing: the
+// connection may just be gone.
 func (h *held) confirm(key cache.Key, raw string, before mark, local bool) *cache.Record {
 	s := h.get(key)
 	if s == nil || s.raw != raw {
 		return nil
 	}
-	s.confirmed(before, local)
+	if !local {
+		s.confirmed(before)
+	}
 	return s.rec
 }
 
@@ -88,7 +89,7 @@ func (h *held) confirm(key cache.Key, raw string, before mark, local bool) *cach
 // it may have been just this.
 func (h *held) hold(key cache.Key, raw string, rec *cache.Record, before mark) {
 	s := &session{raw: raw, rec: rec}
-	s.confirmed(before, false)
+	s.confirmed(before)
 	_ = h.sessions.Put(h.ctx, key, &cache.Record{Value: s, Expires: rec.Expires})
 	if h.changes.Load() != before.changes {
 		h.drop(key.Ref())
