@@ -35,6 +35,16 @@ func TestConformance(t *testing.T) {
 	cachetest.Run(t, func(t *testing.T, now func() time.Time) cache.Cache { return opened(t, newPath(t), now) })
 }
 
+func TestConformanceWhenFull(t *testing.T) {
+	cachetest.RunFull(t, func(t *testing.T, now func() time.Time) cache.Cache {
+		c, err := Open(newPath(t), memory.Options{Now: now, Attempts: 100}, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	})
+}
+
 func TestDurability(t *testing.T) {
 	cachetest.RunDurable(t, func(t *testing.T, now func() time.Time) func() cache.Cache {
 		path := newPath(t)

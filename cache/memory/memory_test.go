@@ -28,6 +28,10 @@ func TestConformance(t *testing.T) {
 	cachetest.Run(t, func(t *testing.T, now func() time.Time) cache.Cache { return New(Options{Now: now}) })
 }
 
+func TestConformanceWhenFull(t *testing.T) {
+	cachetest.RunFull(t, func(t *testing.T, now func() time.Time) cache.Cache { return New(Options{Now: now, Attempts: 100}) })
+}
+
 func TestGetDoesNotAllocate(t *testing.T) {
 	c := newCache(t, Options{})
 	keys := fill(t, c, 1000, time.Now().Add(time.Hour))

@@ -262,37 +262,6 @@ func TestServerThatOnlyAnswersWithErrorsIsAnOutage(t *testing.T) {
 	}
 }
 
-func TestFullServerRefusesWhatIsNewAndKeepsWhatItHolds(t *testing.T) {
-	server := redistest.Start(t, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
-	c := node(t, Options{}, server)
-	must(t, c.Put(t.Context(), sessionKey, sessionRecord()))
-	name := func(i int) cache.Key { return key(cache.KindAttempt, fmt.Sprint(i)) }
-	full := 0
-	for ; full < 100_000; full++ {
-		err := c.Replace(t.Context(), name(full), nil, &cache.Record{
-			Value:   &cache.Attempt{Phase: cache.PhaseStarted, Return: strings.Repeat("/", 1000)},
-			Expires: time.Now().Add(time.Hour),
-		})
-		if errors.Is(err, cache.ErrFull) {
-			break
-		}
-		must(t, err)
-	}
-	if full < 10 || full == 100_000 {
-		t.Fatalf("full after %d", full)
-	}
-	holds(t, c, sessionKey)
-	for i := range full {
-		if _, err := c.Get(t.Context(), name(i)); err != nil {
-			t.Fatalf("attempt %d: %v", i, err)
-		}
-	}
-	for i := range full / 2 {
-		must(t, c.Delete(t.Context(), name(i).Ref()))
-	}
-	must(t, c.Put(t.Context(), key(cache.KindSession, "new"), sessionRecord()))
-}
-
 func TestCloseWhileTheServerHangs(t *testing.T) {
 	server := redistest.Start(t)
 	c := node(t, Options{Timeout: timeout}, server)

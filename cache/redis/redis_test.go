@@ -20,3 +20,10 @@ func TestConformance(t *testing.T) {
 		}
 	})
 }
+
+func TestConformanceWhenFull(t *testing.T) {
+	server := redistest.Start(t, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+	cachetest.RunFull(t, func(t *testing.T, now func() time.Time) cache.Cache {
+		return node(t, Options{Timeout: 5 * time.Second, Now: now}, server)
+	})
+}

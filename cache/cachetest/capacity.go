@@ -1,0 +1,50 @@
+package cachetest
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// RunFull holds a cache to what it promises when it is full. The one that open
+// opens has room for some ten to some thousand attempts of a kilobyte.
+func RunFull(t *testing.T, open Opener) {
+	b := setUp(t, open)
+	b.put(t, sessionKey, b.record(&cache.Session{Number: "+33639980001"}))
+	name := func(i int) cache.Key { return key(cache.KindAttempt, fmt.Sprint("attempt ", i)) }
+	begin := func(i int) error {
+		large := attempt(i)
+		large.State = []byte(strings.Repeat("state", 200))
+		return b.Replace(t.Context(), name(i), nil, b.record(large))
+	}
+	begun := 0
+	for ; begun < 20_000; begun++ {
+		err := begin(begun)
+		if errors.Is(err, cache.ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("attempt %d: %v", begun, err)
+		}
+	}
+	if begun < 10 || begun == 20_000 {
+		t.Fatalf("full after %d attempts", begun)
+	}
+	b.get(t, sessionKey)
+	for i := range begun {
+		b.get(t, name(i))
+	}
+	b.misses(t, name(begun))
+	for i := range begun / 2 {
+		b.delete(t, name(i))
+	}
+	for i := range begun / 4 {
+		if err := begin(begun + i); err != nil {
+			t.Fatalf("attempt %d of %d that must find room again: %v", i, begun/4, err)
+		}
+	}
+	b.put(t, key(cache.KindSession, "new"), b.record(&cache.Session{Number: "+33639980002"}))
+}
