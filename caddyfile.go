@@ -45,6 +45,7 @@ func init() {
 //		result_wait   <duration>
 //		cookie_name   <name>
 //		cookie_domain <domain>
+//		limits        { ... }
 //		pages         <directory>
 //		brand         <name> [<logo>]
 //		support_url   <url>
@@ -169,6 +170,8 @@ func (p *parser) option(d *caddyfile.Dispenser, name string) error {
 		return duration(d, &o.RefusedTTL)
 	case "result_wait":
 		return duration(d, &o.ResultWait)
+	case "limits":
+		return limits(d, &o.Limits)
 	case "number", "max_age", "optional", "pass_errors":
 		return p.routeOption(d, name)
 	default:

@@ -27,7 +27,6 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		text, line, want string
 	}{
 		"unknown option":            {site("colour red"), ":9", `unknown subdirective "colour"`},
-		"limits, not built":         {site("limits {\n}"), ":9", "unknown subdirective"},
 		"unknown store":             {site("cache memcached localhost"), ":9", "built in are bolt, memory, redis"},
 		"redis without an address":  {site("cache redis"), ":9", "cache redis localhost:6379"},
 		"redis by URL":              {site("cache redis redis://localhost"), ":9", "cache redis localhost:6379"},
@@ -39,6 +38,15 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"redis, user alone":         {site("cache redis localhost {\nusername a\n}"), ":9", "add 'password"},
 		"bolt without a file":       {site("cache bolt"), ":9", "write 'cache bolt /var/lib/caddy/number-verify.db'"},
 		"unknown option of bolt":    {site("cache bolt /x {\nsync off\n}"), ":10", "there is just secret"},
+		"limits without a block":    {site("limits"), ":9", "needs a block"},
+		"limits with an argument":   {site("limits off"), ":9", "takes no arguments"},
+		"unknown limit":             {site("limits {\nip 5 1h\n}"), ":10", "there are number, client, global, attempts, sessions"},
+		"limit without a window":    {site("limits {\nclient 5\n}"), ":10", "write 'client 60 10m'"},
+		"limit of nothing":          {site("limits {\nattempts 0\n}"), ":10", "write 'attempts 10000'"},
+		"limit of no duration":      {site("limits {\nnumber 5 hour 30\n}"), ":10", "write 'number 5 1h 30'"},
+		"limit off that cannot be":  {site("limits {\nclient off\n}"), ":10", "write 'client 60 10m'"},
+		"limit set twice":           {site("limits {\nattempts 5\nattempts 6\n}"), ":11", "set twice, first in line 10"},
+		"number, less from all":     {site("limits {\nnumber 30 1h 5\n}"), ":9", "the last being the larger one"},
 		"set twice":                 {site("region FR\nregion FR"), ":10", "set twice, first in line 9"},
 		"no value":                  {site("path"), ":9", "path takes exactly one value"},
 		"two values":                {site("path /a /b"), ":9", "path takes exactly one value"},

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/textproto"
 	"strings"
@@ -175,6 +176,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),
 		ResultWait: time.Duration(options.ResultWait),
+		ClientIP:   clientIP, Limits: options.Limits.gate(),
 		CookieName: options.CookieName, CookieDomain: options.CookieDomain,
 	})
 }
@@ -208,6 +210,15 @@ func (h *Handler) knownNumber() func(*http.Request) string {
 		}
 		return strings.TrimSpace(repl.ReplaceAll(template, ""))
 	}
+}
+
+// clientIP is the visitor's address as the server's trusted_proxies tell it.
+func clientIP(r *http.Request) string {
+	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+		return ip
+	}
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	return host
 }
 
 func newHeaderNames(prefix string) *headerNames {

@@ -34,8 +34,9 @@ type Options struct {
 	// The provider that verifies numbers. Required.
 	VerifierRaw json.RawMessage `json:"verifier,omitempty" caddy:"namespace=http.number_verify.verifiers inline_key=provider"`
 
-	// Where attempts and sessions are kept: `memory`, or `bolt` for a file
-	// that outlives a restart. Default: memory.
+	// Where attempts and sessions are kept: `memory`, `bolt` for a file that
+	// outlives a restart, or `redis` to share them among several Caddy nodes.
+	// Default: memory.
 	CacheRaw json.RawMessage `json:"cache,omitempty" caddy:"namespace=http.number_verify.caches inline_key=store"`
 
 	// The addresses of the site as visitors see it, scheme://host[:port], the
@@ -86,6 +87,9 @@ type Options struct {
 	// the visitor's host only.
 	CookieDomain string `json:"cookie_domain,omitempty"`
 
+	// How often verifications may be started. Default: see there.
+	Limits *Limits `json:"limits,omitempty"`
+
 	// A directory with templates of your own: form.html, wait.html,
 	// problem.html and base.html each replace the built-in one. They are read
 	// and checked when the configuration loads.
@@ -124,6 +128,7 @@ func (o Options) withDefaults() Options {
 	if len(o.Countries) == 0 {
 		o.Countries = defaultCountries
 	}
+	o.Limits = o.Limits.withDefaults()
 	if o.CacheRaw == nil {
 		o.CacheRaw = json.RawMessage(`{"store":"memory"}`)
 	}
@@ -263,6 +268,9 @@ func (h *Handler) check(resolved bool) *optionError {
 		if d.value < 0 {
 			return &optionError{d.name, "", "must be longer than 0; write it like 90s, 30m or 24h"}
 		}
+	}
+	if wrong := h.Limits.check(); wrong != nil {
+		return wrong
 	}
 	if h.Number != "" && !hasPlaceholder(h.Number) {
 		return &optionError{"number", "", "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}

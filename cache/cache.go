@@ -68,6 +68,13 @@ type Cache interface {
 	Close() error
 }
 
+// Sized is a Cache whose records take room in this process.
+type Sized interface {
+	// Sessions is how many sessions it holds. What has expired may count for a
+	// minute longer.
+	Sessions() int64
+}
+
 // Opener is what a cache module is: a configuration that opens its cache when
 // Caddy starts, never while a configuration is only adapted or validated.
 type Opener interface {
@@ -152,21 +159,6 @@ func (r *Record) End() time.Time {
 	return r.Expires
 }
 
-// InFlightUntil is until when the record is an attempt that its visitor may still
-// finish; zero where it is none.
-func (r *Record) InFlightUntil() time.Time {
-	a, ok := r.Value.(*Attempt)
-	if !ok || a.Phase == PhaseEnded {
-		return time.Time{}
-	}
-	return a.Deadline
-}
-
 // Live tells whether the record still holds at now. A clock that was set back
 // does not lengthen an idle record's life beyond Expires.
-func (r *Record) Live(now time.Time) bool {
-	if !now.Before(r.Expires) {
-		return false
-	}
-	return r.Idle == 0 || now.Sub(r.Touched) < r.Idle
-}
+func (r *Record) Live(now time.Time) bool { return now.Before(r.End()) }

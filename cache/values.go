@@ -90,6 +90,10 @@ type Attempt struct {
 	// provider can be asked.
 	Deadline, AskUntil time.Time
 
+	// InFlight is what it counts as long as it has not ended, Counted what is
+	// taken back if it ends verified.
+	InFlight, Counted []Counted
+
 	// ReturnedAt is when the callback was accepted.
 	ReturnedAt time.Time
 	// AskAt is when the result may be asked for next; an asker that is at work
@@ -112,8 +116,10 @@ type Press struct {
 	Attempt string
 	// URL is where the browser is sent; empty while the provider is asked.
 	URL string
-	// Code is the refusal, where the start failed.
-	Code string
+	// Code is the refusal, where the start failed, and RetryAt when another one
+	// may pass, where that is known.
+	Code    string
+	RetryAt time.Time
 }
 
 // Refusal explains to a browser why its last attempt failed. It blocks nothing.

@@ -37,7 +37,7 @@ func TestConformance(t *testing.T) {
 
 func TestConformanceWhenFull(t *testing.T) {
 	cachetest.RunFull(t, func(t *testing.T, now func() time.Time) cache.Cache {
-		c, err := Open(newPath(t), memory.Options{Now: now, Attempts: 100}, zap.NewNop())
+		c, err := Open(newPath(t), memory.Options{Now: now, Records: 100}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,13 +30,11 @@ const (
 	maxBatch = 1000
 )
 
-// A value is a checksum, kind, end, end in flight and tag, and then what is
-// sealed.
+// A value is a checksum, kind, end and tag, and then what is sealed.
 const (
 	kindAt   = 4
 	endAt    = kindAt + 1
-	flightAt = endAt + 8
-	tagAt    = flightAt + 8
+	tagAt    = endAt + 8
 	headSize = tagAt + len(cache.Tag{})
 )
 
@@ -101,9 +99,8 @@ func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
 		last = ref
 		records++
 		found(at, memory.Sealed{
-			Kind: cache.Kind(value[kindAt]), Ends: timeAt(value[endAt:]), InFlightUntil: timeAt(value[flightAt:]),
-			Tag: cache.Tag(value[tagAt:headSize]),
-			Box: bytes.Clone(value[headSize:]),
+			Kind: cache.Kind(value[kindAt]), Ends: timeAt(value[endAt:]),
+			Tag: cache.Tag(value[tagAt:headSize]), Box: bytes.Clone(value[headSize:]),
 		})
 		return nil
 	})
@@ -140,7 +137,6 @@ func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool)
 	value := make([]byte, kindAt, headSize+len(box))
 	value = append(value, byte(key.Kind))
 	value = appendTime(value, rec.End())
-	value = appendTime(value, rec.InFlightUntil())
 	value = append(value, rec.Tag[:]...)
 	value = append(value, box...)
 	binary.BigEndian.PutUint32(value, checksum(ref, value))
@@ -371,7 +367,7 @@ func (f *file) transact(run func(*bbolt.DB, func(*bbolt.Tx) error) error, do fun
 
 // endKey is where the index holds a value under ref.
 func endKey(value []byte, ref cache.Ref) []byte {
-	return append(append(make([]byte, 0, 8+len(ref)), value[endAt:flightAt]...), ref[:]...)
+	return append(append(make([]byte, 0, 8+len(ref)), value[endAt:tagAt]...), ref[:]...)
 }
 
 // Close implements memory.Backing.

@@ -42,9 +42,11 @@ func samples() []sample {
 			Return: "/account?q=é&b=%00", State: []byte{0, 0xff, '"'}, Deadline: at.Add(time.Minute), AskUntil: at.Add(time.Hour),
 			ReturnedAt: at, AskAt: at.Add(time.Second), Asked: 3, Failed: 2,
 			ProvenAt: at.Add(2 * time.Second), Outcome: "verified",
+			InFlight: []cache.Counted{{Counter: perClient.Counter(), Slot: 1, Total: 2}},
+			Counted:  []cache.Counted{{Counter: perNumber.Counter(), Slot: 3, Total: 4}},
 		}, &cache.Attempt{}},
 		{"Press", cache.KindPress, &cache.Press{
-			Attempt: "attempt", URL: "https://operator.example/check?a=1&b=<2>", Code: "busy",
+			Attempt: "attempt", URL: "https://operator.example/check?a=1&b=<2>", Code: "busy", RetryAt: at.Add(time.Hour),
 		}, &cache.Press{}},
 		{"Refusal", cache.KindRefusal, &cache.Refusal{Code: "number_mismatch"}, &cache.Refusal{}},
 		{"Grant", cache.KindGrant, &cache.Grant{

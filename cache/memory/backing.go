@@ -29,8 +29,6 @@ type Sealed struct {
 	Kind cache.Kind
 	// Ends is when it ends if it is not touched again.
 	Ends time.Time
-	// InFlightUntil is that of the record.
-	InFlightUntil time.Time
 	// Tag is that of the record.
 	Tag cache.Tag
 	// Box is made by package sealed.
@@ -45,12 +43,8 @@ func (c *Cache) load(ref cache.Ref, kept Sealed) {
 	}
 	e := &entry{
 		Record: cache.Record{Expires: kept.Ends, Tag: kept.Tag}, kind: kept.Kind, sealed: kept.Box,
-		inFlightUntil: kept.InFlightUntil, inFlight: now.Before(kept.InFlightUntil),
 	}
 	c.held[e.kind].add()
-	if e.inFlight {
-		c.inFlight.add()
-	}
 	s := c.shard(ref)
 	e.Version = s.next()
 	c.set(s, ref, e, nil)
@@ -76,7 +70,7 @@ func (s *shard) open(key cache.Key, ref cache.Ref) *entry {
 		return nil // fail closed
 	}
 	rec.Version = e.Version
-	opened := &entry{Record: *rec, kind: e.kind, inFlightUntil: e.inFlightUntil, inFlight: e.inFlight}
+	opened := &entry{Record: *rec, kind: e.kind}
 	s.items.Set(string(ref[:]), opened, gocache.NoExpiration)
 	return opened
 }

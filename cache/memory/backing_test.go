@@ -34,7 +34,7 @@ func (s *shelf) Store(key cache.Key, ref cache.Ref, rec *cache.Record, _ bool) e
 		return s.failed
 	}
 	box, err := sealed.Seal(key, rec)
-	s.held[ref] = Sealed{Kind: key.Kind, Ends: rec.End(), InFlightUntil: rec.InFlightUntil(), Tag: rec.Tag, Box: box}
+	s.held[ref] = Sealed{Kind: key.Kind, Ends: rec.End(), Tag: rec.Tag, Box: box}
 	return err
 }
 
@@ -94,13 +94,13 @@ func TestWriteThatFailsChangesNothing(t *testing.T) {
 
 func TestCountsAreExactAfterLoading(t *testing.T) {
 	s := newShelf()
-	c := backed(t, s, Options{Attempts: 3})
+	c := backed(t, s, Options{Records: 3})
 	for i := range 2 {
 		must(t, c.Put(t.Context(), sessionKey(i), sessionRecord(time.Now().Add(time.Hour))))
 		must(t, c.Replace(t.Context(), attemptKey(i), nil, attemptRecord(cache.PhaseStarted)))
 	}
 	must(t, c.Close())
-	c = backed(t, s, Options{Attempts: 3})
+	c = backed(t, s, Options{Records: 3})
 	checkCounts(t, c)
 	must(t, c.Replace(t.Context(), attemptKey(2), nil, attemptRecord(cache.PhaseStarted)))
 	if err := c.Replace(t.Context(), attemptKey(3), nil, attemptRecord(cache.PhaseStarted)); !errors.Is(err, cache.ErrFull) {

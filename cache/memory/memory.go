@@ -17,45 +17,36 @@ import (
 
 // The bounds, and how often what has expired is removed.
 const (
-	defaultSessions = 1_000_000
-	defaultAttempts = 10_000
-	maxOfKind       = 100_000
-	sweepRound      = time.Minute
-	shardCount      = 256 // one for each value of a Ref's first byte
+	defaultRecords = 250_000
+	sweepRound     = time.Minute
+	shardCount     = 256 // one for each value of a Ref's first byte
 )
 
 // Options adjust a Cache; the zero value holds the defaults.
 type Options struct {
 	// Now is the clock that records expire by. Default: time.Now.
 	Now func() time.Time
-	// Sessions is how many sessions may be held before no attempt is begun any
-	// more. A session itself always finds room: somebody has paid for it.
-	// Default: 1,000,000.
-	Sessions int
-	// Attempts is how many attempts may be in flight: neither ended nor past
-	// their deadline. Default: 10,000.
-	Attempts int
+	// Records is how many records of each kind but sessions may be held, what
+	// has ended included. Default: 250,000.
+	Records int
 }
 
 // Cache is a cache.Cache in memory.
 //
-// It is bounded. A new attempt is refused with cache.ErrFull while
-// Options.Sessions or Options.Attempts is reached. Of every kind but sessions
-// at most 100,000 records are held, attempts that ended included; a new one
-// beyond that is refused with cache.ErrFull. A record that takes the place of a
-// live one is never refused. What has expired is gone at once for readers, and
-// makes room within a minute.
+// It is bounded: beyond Options.Records of its kind a new record is refused with
+// cache.ErrFull. One that takes the place of a live one never is, nor is a
+// session: somebody has paid for it, and the gate begins no attempt while there
+// are too many. What has expired is gone at once for readers, and makes room
+// within a minute.
 type Cache struct {
-	now      func() time.Time
-	sessions int64 // from so many on no attempt is begun
-	shards   [shardCount]shard
-	held     [cache.KindCount + 1]room // by kind; what was not yet swept counts
-	inFlight room
-	tags     index
-	backing  Backing // nil: none
-	closed   atomic.Bool
-	stop     chan struct{}
-	stopped  chan struct{}
+	now     func() time.Time
+	shards  [shardCount]shard
+	held    [cache.KindCount + 1]room // by kind; what was not yet swept counts
+	tags    index
+	backing Backing // nil: none
+	closed  atomic.Bool
+	stop    chan struct{}
+	stopped chan struct{}
 }
 
 // shard is a part of the cache. Readers go straight to items; mu is for writers
@@ -69,10 +60,8 @@ type shard struct {
 // entry is a stored record. The record in it is never changed.
 type entry struct {
 	cache.Record
-	kind          cache.Kind
-	inFlightUntil time.Time
-	inFlight      bool   // counted as such; guarded by shard.mu
-	sealed        []byte // in place of Value until somebody comes with the key
+	kind   cache.Kind
+	sealed []byte // in place of Value until somebody comes with the key
 }
 
 // New returns an empty cache. It must be closed.
@@ -98,21 +87,16 @@ func build(opts Options) *Cache {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	if opts.Sessions == 0 {
-		opts.Sessions = defaultSessions
-	}
-	if opts.Attempts == 0 {
-		opts.Attempts = defaultAttempts
+	if opts.Records == 0 {
+		opts.Records = defaultRecords
 	}
 	c := &Cache{
-		now:      opts.Now,
-		sessions: int64(opts.Sessions),
-		inFlight: room{max: int64(opts.Attempts)},
-		stop:     make(chan struct{}),
-		stopped:  make(chan struct{}),
+		now:     opts.Now,
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
 	}
 	for kind := range c.held {
-		c.held[kind].max = maxOfKind
+		c.held[kind].max = int64(opts.Records)
 	}
 	c.tags.refs = make(map[cache.Tag][]cache.Ref)
 	for i := range c.shards {
@@ -186,8 +170,7 @@ func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits 
 	if !rec.Live(now) {
 		return c.forget(s, ref, there)
 	}
-	until := rec.InFlightUntil()
-	e := &entry{kind: key.Kind, inFlightUntil: until, inFlight: now.Before(until)}
+	e := &entry{kind: key.Kind}
 	if !c.admit(e, there) {
 		return cache.ErrFull
 	}
@@ -210,6 +193,9 @@ func (c *Cache) Delete(ctx context.Context, ref cache.Ref) error {
 	defer s.mu.Unlock()
 	return c.forget(s, ref, s.get(ref))
 }
+
+// Sessions implements cache.Sized.
+func (c *Cache) Sessions() int64 { return c.held[cache.KindSession].used.Load() }
 
 // Close implements cache.Cache. It waits for the sweeper and forgets all
 // records.
@@ -282,9 +268,6 @@ func (c *Cache) remove(s *shard, key string, e *entry) {
 	c.tags.remove(e.Tag, cache.Ref([]byte(key)))
 	s.items.Delete(key)
 	c.held[e.kind].give()
-	if e.inFlight {
-		c.inFlight.give()
-	}
 }
 
 // sweep removes what has expired, one shard after the other, until Close.
@@ -309,16 +292,14 @@ func (c *Cache) sweepShard(s *shard) {
 	defer s.mu.Unlock()
 	now := c.now()
 	for key, item := range s.items.Items() {
-		e := item.Object.(*entry)
-		switch {
-		case !e.Live(now):
+		if e := item.Object.(*entry); !e.Live(now) {
 			c.remove(s, key, e)
-		case e.inFlight && !now.Before(e.inFlightUntil):
-			e.inFlight = false
-			c.inFlight.give()
 		}
 	}
 }
 
-// Interface guard
-var _ cache.Cache = (*Cache)(nil)
+// Interface guards
+var (
+	_ cache.Cache = (*Cache)(nil)
+	_ cache.Sized = (*Cache)(nil)
+)

@@ -29,7 +29,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceWhenFull(t *testing.T) {
-	cachetest.RunFull(t, func(t *testing.T, now func() time.Time) cache.Cache { return New(Options{Now: now, Attempts: 100}) })
+	cachetest.RunFull(t, func(t *testing.T, now func() time.Time) cache.Cache { return New(Options{Now: now, Records: 100}) })
 }
 
 func TestGetDoesNotAllocate(t *testing.T) {
@@ -93,55 +93,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestAttemptsInFlightAreBounded(t *testing.T) {
-	const bound = 3
-	tests := []struct {
-		name string
-		end  func(*testing.T, *Cache, *cache.Record) // of attempt 0
-		want error                                   // to another beginning
-	}{
-		{"while all are in flight", func(*testing.T, *Cache, *cache.Record) {}, cache.ErrFull},
-		{"one has ended", func(t *testing.T, c *Cache, rec *cache.Record) {
-			must(t, c.Replace(t.Context(), attemptKey(0), rec, attemptRecord(cache.PhaseEnded)))
-		}, nil},
-		{"one has returned", func(t *testing.T, c *Cache, rec *cache.Record) {
-			must(t, c.Replace(t.Context(), attemptKey(0), rec, attemptRecord(cache.PhaseReturned)))
-		}, cache.ErrFull},
-		{"one was deleted", func(t *testing.T, c *Cache, _ *cache.Record) {
-			must(t, c.Delete(t.Context(), attemptKey(0).Ref()))
-		}, nil},
-		{"their deadline has passed", func(*testing.T, *Cache, *cache.Record) {
-			elapse(3*time.Minute + sweepRound)
-		}, nil},
-		{"they have expired", func(*testing.T, *Cache, *cache.Record) {
-			elapse(13*time.Minute + sweepRound)
-		}, nil},
-		{"just before their deadline", func(*testing.T, *Cache, *cache.Record) {
-			elapse(3*time.Minute - time.Second)
-		}, cache.ErrFull},
-		{"a conflicting beginning", func(t *testing.T, c *Cache, _ *cache.Record) {
-			begin(t, c, 0, cache.ErrConflict)
-		}, cache.ErrFull},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				c := newCache(t, Options{Attempts: bound})
-				first := begin(t, c, 0, nil)
-				for i := 1; i < bound; i++ {
-					begin(t, c, i, nil)
-				}
-				begin(t, c, 3, cache.ErrFull)
-				test.end(t, c, first)
-				begin(t, c, 4, test.want)
-				checkCounts(t, c)
-			})
-		})
-	}
-}
-
 func TestAttemptThatWasBegunIsNeverRefused(t *testing.T) {
-	c := newCache(t, Options{Attempts: 1, Sessions: 1})
+	c := newCache(t, Options{Records: 1})
 	old := begin(t, c, 0, nil)
 	fill(t, c, 2, time.Now().Add(time.Hour))
 	for _, phase := range []cache.Phase{cache.PhaseReturned, cache.PhaseProven, cache.PhaseEnded, cache.PhaseStarted} {
@@ -153,23 +106,20 @@ func TestAttemptThatWasBegunIsNeverRefused(t *testing.T) {
 	checkCounts(t, c)
 }
 
-func TestFullOfSessionsBeginsNoAttemptButKeepsEverySession(t *testing.T) {
-	const bound = 10
-	c := newCache(t, Options{Sessions: bound})
-	keys := fill(t, c, bound-1, time.Now().Add(time.Hour))
-	begin(t, c, 0, nil)
-	keys = append(keys, fill(t, c, bound+5, time.Now().Add(time.Hour))...)
-	begin(t, c, 1, cache.ErrFull)
+func TestSessionsAlwaysFindRoomAndAreCounted(t *testing.T) {
+	const sessions = 25
+	c := newCache(t, Options{Records: 10})
+	keys := fill(t, c, sessions, time.Now().Add(time.Hour))
 	for _, key := range keys {
 		if _, err := c.Get(t.Context(), key); err != nil {
 			t.Fatalf("a session was lost: %v", err)
 		}
 	}
-	for _, key := range keys[:6+bound-1] {
-		must(t, c.Delete(t.Context(), key.Ref()))
+	must(t, c.Delete(t.Context(), keys[0].Ref()))
+	if n := c.Sessions(); n != sessions-1 {
+		t.Errorf("%d sessions are held", n)
 	}
 	checkCounts(t, c)
-	begin(t, c, 1, nil)
 }
 
 // A stranger can make records of any of these kinds.
@@ -184,18 +134,19 @@ func TestFloodOfAnyKindIsBounded(t *testing.T) {
 		cache.KindFingerprint: &cache.Fingerprint{},
 	}
 	for kind, value := range values {
-		c := newCache(t, Options{})
+		const most = 1_000
+		c := newCache(t, Options{Records: most})
 		key := func(i int) cache.Key {
 			return cache.Key{Kind: kind, Realm: "www.example.com", Secret: fmt.Sprint(i)}
 		}
 		record := func() *cache.Record { return &cache.Record{Value: value, Expires: time.Now().Add(time.Hour)} }
-		for i := range maxOfKind {
+		for i := range most {
 			must(t, c.Put(t.Context(), key(i), record()))
 		}
-		if err := c.Put(t.Context(), key(maxOfKind), record()); !errors.Is(err, cache.ErrFull) {
+		if err := c.Put(t.Context(), key(most), record()); !errors.Is(err, cache.ErrFull) {
 			t.Errorf("kind %d: Put = %v", kind, err)
 		}
-		if err := c.Replace(t.Context(), key(maxOfKind), nil, record()); !errors.Is(err, cache.ErrFull) {
+		if err := c.Replace(t.Context(), key(most), nil, record()); !errors.Is(err, cache.ErrFull) {
 			t.Errorf("kind %d: Replace = %v", kind, err)
 		}
 		if err := c.Put(t.Context(), key(0), record()); err != nil {
@@ -245,7 +196,7 @@ func TestRecordWithoutLifeLeftTakesNoRoom(t *testing.T) {
 
 func TestParallelBurstBeginsExactlyTheBound(t *testing.T) {
 	const bound, burst = 100, 400
-	c := newCache(t, Options{Attempts: bound})
+	c := newCache(t, Options{Records: bound})
 	for round := range 5 {
 		var begun atomic.Int64
 		var running sync.WaitGroup
@@ -275,7 +226,6 @@ func TestParallelBurstBeginsExactlyTheBound(t *testing.T) {
 func checkCounts(t *testing.T, c *Cache) {
 	t.Helper()
 	var held [len(c.held)]int64
-	var inFlight int64
 	tagged := 0
 	for i := range c.shards {
 		s := &c.shards[i]
@@ -283,9 +233,6 @@ func checkCounts(t *testing.T, c *Cache) {
 		for _, item := range s.items.Items() {
 			e := item.Object.(*entry)
 			held[e.kind]++
-			if e.inFlight {
-				inFlight++
-			}
 			if e.Tag != (cache.Tag{}) {
 				tagged++
 			}
@@ -296,9 +243,6 @@ func checkCounts(t *testing.T, c *Cache) {
 		if n := c.held[kind].used.Load(); n != held[kind] {
 			t.Errorf("kind %d: %d counted, %d held", kind, n, held[kind])
 		}
-	}
-	if n := c.inFlight.used.Load(); n != inFlight {
-		t.Errorf("%d counted in flight, %d are", n, inFlight)
 	}
 	c.tags.mu.Lock()
 	defer c.tags.mu.Unlock()
@@ -319,8 +263,8 @@ func checkCounts(t *testing.T, c *Cache) {
 func TestCountsStayExact(t *testing.T) {
 	var clock atomic.Int64
 	c := newCache(t, Options{
-		Attempts: 20,
-		Now:      func() time.Time { return time.Unix(clock.Load(), 0) },
+		Records: 20,
+		Now:     func() time.Time { return time.Unix(clock.Load(), 0) },
 	})
 	var running sync.WaitGroup
 	for worker := range 8 {

@@ -31,48 +31,24 @@ func (r *room) add() { r.used.Add(1) }
 // give gives a place back.
 func (r *room) give() { r.used.Add(-1) }
 
-// admit counts e in place of there; there is nil where e is new, and only then
-// it may be refused. The lock of e's shard is held.
+// admit counts e in place of there; there is nil where e is new, and only then it
+// may be refused. The lock of e's shard is held.
 func (c *Cache) admit(e, there *entry) bool {
-	if there == nil {
-		return c.admitNew(e)
+	held := &c.held[e.kind]
+	switch {
+	case there != nil:
+		return true
+	case e.kind == cache.KindSession:
+		held.add()
+		return true
+	default:
+		return held.take()
 	}
-	if e.inFlight && !there.inFlight {
-		c.inFlight.add()
-	}
-	if !e.inFlight && there.inFlight {
-		c.inFlight.give()
-	}
-	return true
 }
 
 // dismiss takes back what admit has counted.
 func (c *Cache) dismiss(e, there *entry) {
-	if there != nil {
-		c.admit(there, e)
-		return
+	if there == nil {
+		c.held[e.kind].give()
 	}
-	c.held[e.kind].give()
-	if e.inFlight {
-		c.inFlight.give()
-	}
-}
-
-func (c *Cache) admitNew(e *entry) bool {
-	held := &c.held[e.kind]
-	if e.kind == cache.KindSession {
-		held.add()
-		return true
-	}
-	if e.kind == cache.KindAttempt && c.held[cache.KindSession].used.Load() >= c.sessions {
-		return false
-	}
-	if !held.take() {
-		return false
-	}
-	if e.inFlight && !c.inFlight.take() {
-		held.give()
-		return false
-	}
-	return true
 }

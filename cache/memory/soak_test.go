@@ -2,6 +2,8 @@ package memory
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -10,9 +12,9 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// soakSessions is how many sessions the soak holds: as many as the cache does
-// before it begins no more attempts.
-const soakSessions = defaultSessions
+// soakSessions is how many sessions the soak holds: as many as there may be by
+// default before no more attempts are begun.
+const soakSessions = 1_000_000
 
 // BenchmarkSoak fills the cache with live sessions, lets them all expire at once,
 // and reads on while they are swept. It reports the memory that a session takes,
@@ -72,4 +74,39 @@ func readUntil(ctx context.Context, c *Cache) (worst time.Duration) {
 		worst = max(worst, time.Since(began))
 	}
 	return worst
+}
+
+// A flood of starts, each of another number from another address, must have a
+// known price, and cost nobody a session.
+func TestFloodOfCountersHasAKnownPrice(t *testing.T) {
+	const flood, price = 200_000, 150 << 20
+	c := newCache(t, Options{})
+	keys := fill(t, c, 1_000, time.Now().Add(time.Hour))
+	before := heap()
+	refused := 0
+	for i := range flood {
+		_, err := c.Count(t.Context(), []cache.Limit{
+			{Key: cache.Key{Kind: cache.KindCount, Secret: fmt.Sprint("number ", i)}, Max: 30, Window: time.Hour},
+			{Key: cache.Key{Kind: cache.KindCount, Secret: fmt.Sprint("client ", i)}, Max: 60, Window: time.Hour},
+		})
+		if errors.Is(err, cache.ErrFull) {
+			refused++
+			continue
+		}
+		must(t, err)
+	}
+	if cost := heap() - before; cost > price {
+		t.Errorf("%d MB", cost>>20)
+	} else {
+		t.Logf("%d MB, %d refused", cost>>20, refused)
+	}
+	if refused != flood-defaultRecords/2 {
+		t.Errorf("%d were refused", refused)
+	}
+	for _, key := range keys {
+		if _, err := c.Get(t.Context(), key); err != nil {
+			t.Fatalf("a session: %v", err)
+		}
+	}
+	checkCounts(t, c)
 }

@@ -123,9 +123,8 @@ var (
 
 // burn ends an attempt for good. It returns errBurned, or why it could not.
 func (g *Gate) burn(ctx context.Context, key cache.Key, rec *cache.Record, why string) error {
-	ended := *rec.Value.(*cache.Attempt)
-	ended.Phase, ended.Outcome, ended.State = cache.PhaseEnded, string(BrowserMismatch), nil
-	if err := g.replace(ctx, key, rec, g.attemptRecord(&ended)); err != nil {
+	ended, err := g.end(ctx, key, rec, string(BrowserMismatch))
+	if err != nil {
 		return err
 	}
 	g.log.Warn("attempt burned", zap.String("attempt", publicID(key.Secret)),
@@ -331,11 +330,24 @@ func (g *Gate) record(ctx context.Context, o *origin, key cache.Key, rec *cache.
 	return g.replace(ctx, key, rec, g.attemptRecord(&a))
 }
 
+// end ends an attempt: of all who try one succeeds, and takes back what it has
+// counted.
+func (g *Gate) end(ctx context.Context, key cache.Key, rec *cache.Record, outcome string) (*cache.Attempt, error) {
+	a := rec.Value.(*cache.Attempt)
+	ended := *a
+	ended.Phase, ended.Outcome, ended.State = cache.PhaseEnded, outcome, nil
+	ended.InFlight, ended.Counted = nil, nil
+	if err := g.replace(ctx, key, rec, g.attemptRecord(&ended)); err != nil {
+		return nil, err
+	}
+	g.release(ctx, a, outcome == verified)
+	return &ended, nil
+}
+
 // finish ends an attempt with a refusal, which its browser is told.
 func (g *Gate) finish(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string, code Code) error {
-	ended := *rec.Value.(*cache.Attempt)
-	ended.Phase, ended.Outcome, ended.State = cache.PhaseEnded, string(code), nil
-	if err := g.replace(ctx, key, rec, g.attemptRecord(&ended)); err != nil {
+	ended, err := g.end(ctx, key, rec, string(code))
+	if err != nil {
 		return err
 	}
 	g.log.Info("not verified", zap.String("attempt", publicID(key.Secret)), zap.String("code", string(code)),

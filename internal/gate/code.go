@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -93,9 +94,14 @@ func (c Code) headers(h http.Header) {
 	if c.Status() == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", challenge)
 	}
-	if after := c.retryAfter(); after > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(after.Seconds())))
+	if after := c.retryAfter(); after > 0 && h.Get("Retry-After") == "" {
+		setRetryAfter(h, after)
 	}
+}
+
+// setRetryAfter says when to come again, in whole seconds, never too early.
+func setRetryAfter(h http.Header, after time.Duration) {
+	h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(after.Seconds())))))
 }
 
 // codeOf tells what a visitor is told of err: it has to name a refusal for

@@ -213,15 +213,20 @@ func (g *Gate) serveStart(w http.ResponseWriter, r *http.Request, v *Visit, o *o
 		return
 	}
 	n, code := g.startNumber(r, fields)
-	if code == "" {
-		var location string
-		location, code = g.start(r, starter{origin: o, browser: browser, number: n, back: back})
-		if code == "" {
-			g.sendTo(w, r, location)
-			return
-		}
+	if code != "" {
+		g.startRefused(w, r, v, o, code, back, 0)
+		return
 	}
-	g.startRefused(w, r, v, o, code, back)
+	press := g.start(r, starter{origin: o, browser: browser, number: n, back: back, client: g.clientOf(r)})
+	if press.Code == "" && press.URL != "" {
+		g.sendTo(w, r, press.URL)
+		return
+	}
+	var retry time.Duration
+	if !press.RetryAt.IsZero() {
+		retry = time.Until(press.RetryAt)
+	}
+	g.startRefused(w, r, v, o, Code(press.Code), back, retry)
 }
 
 // startNumber is the number to verify: the known one, else the posted one.
@@ -249,13 +254,17 @@ func (g *Gate) sendTo(w http.ResponseWriter, r *http.Request, location string) {
 }
 
 // startRefused shows the form again with the reason. It does not repeat what was
-// typed: no page holds a full number.
-func (g *Gate) startRefused(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, code Code, back string) {
+// typed: no page holds a full number. Another start may pass after retry, where
+// that is known.
+func (g *Gate) startRefused(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, code Code, back string, retry time.Duration) {
+	if retry > 0 {
+		setRetryAfter(w.Header(), retry)
+	}
 	if wantsJSON(r) {
 		g.problemJSON(w, code.Status(), code)
 		return
 	}
-	data := pages.Data{Code: string(code), Return: back}
+	data := pages.Data{Code: string(code), Return: back, RetryAfter: retry}
 	if g.knownNumber(r, &data) != "" {
 		g.problemPage(w, r, code, back)
 		return

@@ -49,6 +49,10 @@ type Config struct {
 	// "". Nil where the visitor types it.
 	KnownNumber func(*http.Request) string
 
+	// ClientIP returns the address that a request comes from, as the site's
+	// proxies tell it.
+	ClientIP func(*http.Request) string
+	Limits   Limits
 	// Secret is what the keys are derived from that numbers are found by.
 	Secret string
 

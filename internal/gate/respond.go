@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -85,7 +86,7 @@ func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, sta
 	data.Status = status
 	data.SessionTTL = g.sessionTTL
 	if status >= http.StatusBadRequest && data.Code != "" {
-		data.RetryAfter = Code(data.Code).retryAfter()
+		data.RetryAfter = cmp.Or(data.RetryAfter, Code(data.Code).retryAfter())
 		Code(data.Code).headers(w.Header())
 	}
 	body, err := g.cfg.Pages.Render(name, data)

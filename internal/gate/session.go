@@ -35,9 +35,7 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 	if err != nil {
 		return err
 	}
-	ended := *a
-	ended.Phase, ended.Outcome, ended.State = cache.PhaseEnded, verified, nil
-	if err := g.replace(ctx, key, rec, g.attemptRecord(&ended)); err != nil {
+	if _, err := g.end(ctx, key, rec, verified); err != nil {
 		if err := g.remove(ctx, ref); err != nil {
 			g.log.Warn("unused session not removed", zap.Error(err))
 		}

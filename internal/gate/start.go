@@ -37,16 +37,18 @@ type starter struct {
 	browser string // the browser cookie
 	number  number
 	back    string // return path
+	client  client
 }
 
 func (g *Gate) pressKey(s starter) cache.Key {
 	return g.browserKey(cache.KindPress, s.origin, s.browser+" "+s.number.E164+" "+s.back)
 }
 
-// start begins an attempt and returns the operator's URL, or that of the same
-// press a moment ago: an impatient tap is not billed twice. The work goes on
-// when the visitor's request ends, since the second tap ends the first request.
-func (g *Gate) start(r *http.Request, s starter) (string, Code) {
+// start begins an attempt, or finds that of the same press a moment ago: an
+// impatient tap is not billed twice. The press it returns has a URL, or a code.
+// The work goes on when the visitor's request ends, since the second tap ends the
+// first request.
+func (g *Gate) start(r *http.Request, s starter) *cache.Press {
 	ctx, cancel := context.WithTimeout(r.Context(), startTime+pressTTL)
 	defer cancel()
 	for {
@@ -55,27 +57,30 @@ func (g *Gate) start(r *http.Request, s starter) (string, Code) {
 		case errors.Is(err, cache.ErrNotFound):
 			rec = nil
 		case err != nil:
-			return "", g.failed("start", err)
+			return pressOf(g.failed("start", err))
 		case press.Code != "":
-			return "", Code(press.Code)
+			return press
 		case press.URL == "":
 			if !pause(ctx, pressPoll) {
-				return "", Busy
+				return pressOf(Busy)
 			}
 			continue
 		case g.isWaiting(ctx, s.origin, press.Attempt):
-			return press.URL, ""
+			return press
 		}
 		err = g.replace(ctx, g.pressKey(s), rec, newClaim())
 		if errors.Is(err, cache.ErrConflict) {
 			continue
 		}
 		if err != nil {
-			return "", g.failed("start", err)
+			return pressOf(g.failed("start", err))
 		}
 		return g.firstPress(context.WithoutCancel(ctx), s)
 	}
 }
+
+// pressOf is a press that was refused.
+func pressOf(code Code) *cache.Press { return &cache.Press{Code: string(code)} }
 
 // isWaiting tells whether the attempt's visitor has not come back yet.
 func (g *Gate) isWaiting(ctx context.Context, o *origin, id string) bool {
@@ -84,23 +89,22 @@ func (g *Gate) isWaiting(ctx context.Context, o *origin, id string) bool {
 }
 
 // firstPress starts the attempt and leaves its answer for later presses.
-func (g *Gate) firstPress(ctx context.Context, s starter) (string, Code) {
+func (g *Gate) firstPress(ctx context.Context, s starter) *cache.Press {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
 	began := time.Now()
-	nonce := newID()
-	id := attemptID(nonce)
 	letGo := g.keepClaimed(ctx, g.pressKey(s))
-	url, code := g.begin(ctx, s, nonce, id)
+	press := g.begin(ctx, s)
 	letGo()
-	press, life := &cache.Press{Attempt: id, URL: url}, max(pressTTL-time.Since(began), failedPressTTL)
-	if code != "" {
-		press, life = &cache.Press{Code: string(code)}, failedPressTTL
+	life := max(pressTTL-time.Since(began), failedPressTTL)
+	if press.Code != "" {
+		life = failedPressTTL
 	}
-	if err := g.put(ctx, g.pressKey(s), &cache.Record{Value: press, Expires: time.Now().Add(life)}); err != nil {
+	stored := *press
+	if err := g.put(ctx, g.pressKey(s), &cache.Record{Value: &stored, Expires: time.Now().Add(life)}); err != nil {
 		g.log.Warn("press not remembered", zap.Error(err))
 	}
-	return url, code
+	return press
 }
 
 // newClaim is a press that is being answered.
@@ -127,19 +131,26 @@ func (g *Gate) keepClaimed(ctx context.Context, key cache.Key) (letGo func()) {
 	}
 }
 
-// begin makes the attempt's record, so that nothing is billed that could not be
-// finished, calls the provider, and completes the record.
-func (g *Gate) begin(ctx context.Context, s starter, nonce, id string) (string, Code) {
+// begin counts the start and makes the attempt's record, so that nothing is
+// billed that was too much or could not be finished, calls the provider, and
+// completes the record.
+func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 	g.CheckSecret(ctx)
+	nonce := newID()
+	id := attemptID(nonce)
 	key := g.attemptKey(s.origin, id)
 	attempt := &cache.Attempt{
 		Phase: cache.PhaseStarted, Browser: hashID(s.browser),
 		Account: g.account, Number: s.number.E164, Region: s.number.Region,
 		Return: s.back, Deadline: time.Now().Add(g.cfg.AttemptTTL),
 	}
+	if code, retry := g.admit(ctx, s, attempt); code != "" {
+		return &cache.Press{Code: string(code), RetryAt: retryAt(retry)}
+	}
 	reserved := g.attemptRecord(attempt)
 	if err := g.replace(ctx, key, nil, reserved); err != nil {
-		return "", g.failed("start", err)
+		g.release(ctx, attempt, true)
+		return pressOf(g.failed("start", err))
 	}
 	started, err := g.cfg.Verifier.Start(ctx, verifier.StartRequest{
 		Number:      s.number.E164,
@@ -151,7 +162,7 @@ func (g *Gate) begin(ctx context.Context, s starter, nonce, id string) (string, 
 		err = &verifier.Error{Call: "start", Err: errors.New("no address to send the visitor to")}
 	}
 	if err != nil {
-		return "", g.startFailed(ctx, s, key, err)
+		return pressOf(g.startFailed(ctx, s, key, attempt, err))
 	}
 	full := *attempt
 	full.Operator, full.State, full.AskUntil = operatorName(started.Operator), started.State, started.Expires
@@ -159,19 +170,27 @@ func (g *Gate) begin(ctx context.Context, s starter, nonce, id string) (string, 
 		full.Deadline = full.AskUntil
 	}
 	if err := g.replace(ctx, key, reserved, g.attemptRecord(&full)); err != nil {
-		return "", g.failed("start", err)
+		return pressOf(g.failed("start", err))
 	}
 	if err := g.remove(ctx, g.refusalKey(s.origin, s.browser).Ref()); err != nil {
 		g.log.Warn("earlier refusal not forgotten", zap.Error(err))
 	}
 	g.log.Info("attempt started", zap.String("attempt", publicID(id)),
 		zap.String("number", Mask(full.Number)), zap.String("operator", full.Operator))
-	return started.URL, ""
+	return &cache.Press{Attempt: id, URL: started.URL}
+}
+
+func retryAt(after time.Duration) time.Time {
+	if after == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(after)
 }
 
 // startFailed ends an attempt that the provider did not begin.
-func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, err error) Code {
+func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, attempt *cache.Attempt, err error) Code {
 	code := g.failed("start", err)
+	g.release(ctx, attempt, false)
 	if err := errors.Join(
 		g.remove(ctx, key.Ref()),
 		g.putRefusal(ctx, s.origin, s.browser, code),

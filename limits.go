@@ -1,0 +1,195 @@
+package numberverify
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/numberverify/caddy-number-verify/internal/gate"
+)
+
+// Limits bound how often verifications are started, since each start may be
+// billed and may trouble a person. They are counted per verifier account, in the
+// cache, so that they outlive a reload and are shared where it is. Starts that
+// reach the provider count, whatever it answers; one that ends verified is taken
+// off its number's and its client's counts. What is left out holds by default.
+type Limits struct {
+	// Starts of one number. Default: 5 in 1h from one client address, 30 from all.
+	Number *NumberLimit `json:"number,omitempty"`
+
+	// Starts from one client address, as Caddy's `client_ip` has it; of IPv6 a /64
+	// counts as one, and a /48 may start ten times as much. Default: 60 in 10m.
+	Client *RateLimit `json:"client,omitempty"`
+
+	// Starts in all: the budget. At 80 % a warning is logged. A `max` of 0 is no
+	// limit. Default: 20000 in 24h.
+	Global *RateLimit `json:"global,omitempty"`
+
+	// How many attempts may be in flight; of them at most 200 from one client
+	// address and 5 from one browser. Past it visitors get `busy`. Default: 10000.
+	Attempts int64 `json:"attempts,omitempty"`
+
+	// How many sessions the memory or bolt cache may hold. Past it new attempts
+	// get `busy`; no live session is dropped. Default: 1000000.
+	Sessions int64 `json:"sessions,omitempty"`
+}
+
+// NumberLimit is how often one number may be tried.
+type NumberLimit struct {
+	// Starts from one client address.
+	PerClient int64 `json:"per_client"`
+	// Starts from all addresses.
+	Max int64 `json:"max"`
+	// Within how long.
+	Window caddy.Duration `json:"window"`
+}
+
+// RateLimit is how often something may happen.
+type RateLimit struct {
+	// How often.
+	Max int64 `json:"max"`
+	// Within how long.
+	Window caddy.Duration `json:"window,omitempty"`
+}
+
+// withDefaults fills in what is not set. It may be called on nil.
+func (l *Limits) withDefaults() *Limits {
+	full := Limits{}
+	if l != nil {
+		full = *l
+	}
+	if full.Number == nil {
+		full.Number = &NumberLimit{PerClient: 5, Max: 30, Window: caddy.Duration(time.Hour)}
+	}
+	if full.Client == nil {
+		full.Client = &RateLimit{Max: 60, Window: caddy.Duration(10 * time.Minute)}
+	}
+	if full.Global == nil {
+		full.Global = &RateLimit{Max: 20_000, Window: caddy.Duration(24 * time.Hour)}
+	}
+	full.Attempts = orDefault(full.Attempts, 10_000)
+	full.Sessions = orDefault(full.Sessions, 1_000_000)
+	return &full
+}
+
+// gate returns them as the gate takes them. They have their defaults.
+func (l *Limits) gate() gate.Limits {
+	return gate.Limits{
+		NumberEach: l.Number.PerClient, NumberAll: l.Number.Max, NumberWindow: time.Duration(l.Number.Window),
+		Client: l.Client.Max, ClientWindow: time.Duration(l.Client.Window),
+		Global: l.Global.Max, GlobalWindow: time.Duration(l.Global.Window),
+		Attempts: l.Attempts, Sessions: l.Sessions,
+	}
+}
+
+// check finds the first mistake.
+func (l *Limits) check() *optionError {
+	wrong := func(text string) *optionError { return &optionError{"limits", "", text} }
+	full := l.withDefaults()
+	switch {
+	case full.Number.PerClient < 1 || full.Number.Max < 1 || full.Client.Max < 1 || full.Global.Max < 0 || full.Attempts < 1 || full.Sessions < 1:
+		return wrong("must be numbers from 1; only global can be off")
+	case full.Number.Window <= 0 || full.Client.Window <= 0 || (full.Global.Max > 0 && full.Global.Window <= 0):
+		return wrong("need windows longer than 0; write them like 10m, 1h or 24h")
+	case full.Number.PerClient > full.Number.Max:
+		return wrong("let a number be tried more often from one client than from all; write 'number 5 1h 30', the last being the larger one")
+	default:
+		return nil
+	}
+}
+
+// limitExamples are the subdirectives of limits, and how they are written.
+var limitExamples = map[string]string{
+	"number":   "number 5 1h 30",
+	"client":   "client 60 10m",
+	"global":   "global 20000 24h', or 'global off",
+	"attempts": "attempts 10000",
+	"sessions": "sessions 1000000",
+}
+
+// limits reads the block
+//
+//	limits {
+//		number   <starts from one client> <window> <starts from all>
+//		client   <starts> <window>
+//		global   <starts> <window> | off
+//		attempts <in flight>
+//		sessions <held>
+//	}
+func limits(d *caddyfile.Dispenser, value **Limits) error {
+	if d.NextArg() {
+		return d.Err("limits takes no arguments; put number, client, global, attempts and sessions in a block")
+	}
+	l, set := new(Limits), make(map[string]int)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name := d.Val()
+		example, ok := limitExamples[name]
+		if !ok {
+			return d.Errf("unknown subdirective %q of limits; there are number, client, global, attempts, sessions", name)
+		}
+		if first, ok := set[name]; ok {
+			return d.Errf("%s is set twice, first in line %d; keep one", name, first)
+		}
+		set[name] = d.Line()
+		if err := l.read(name, d.RemainingArgs()); err != nil {
+			return d.Errf("limits: %s %v; write '%s'", name, err, example)
+		}
+		if err := noBlock(d, name); err != nil {
+			return err
+		}
+	}
+	if len(set) == 0 {
+		return d.Err("limits needs a block with number, client, global, attempts or sessions; leave it out for the defaults")
+	}
+	*value = l
+	return nil
+}
+
+// read reads one line.
+func (l *Limits) read(name string, args []string) error {
+	switch name {
+	case "number":
+		l.Number = new(NumberLimit)
+		return readAll(args, &l.Number.PerClient, &l.Number.Window, &l.Number.Max)
+	case "client":
+		l.Client = new(RateLimit)
+		return readAll(args, &l.Client.Max, &l.Client.Window)
+	case "global":
+		l.Global = new(RateLimit)
+		if len(args) == 1 && args[0] == "off" {
+			return nil
+		}
+		return readAll(args, &l.Global.Max, &l.Global.Window)
+	case "attempts":
+		return readAll(args, &l.Attempts)
+	default:
+		return readAll(args, &l.Sessions)
+	}
+}
+
+// readAll reads counts and durations, each longer than nothing.
+func readAll(args []string, values ...any) error {
+	if len(args) != len(values) {
+		return fmt.Errorf("takes %d values", len(values))
+	}
+	for i, arg := range args {
+		switch value := values[i].(type) {
+		case *int64:
+			n, err := strconv.ParseInt(arg, 10, 64)
+			if err != nil || n < 1 {
+				return fmt.Errorf("has %q where a number from 1 must be", arg)
+			}
+			*value = n
+		case *caddy.Duration:
+			parsed, err := caddy.ParseDuration(arg)
+			if err != nil || parsed < time.Second {
+				return fmt.Errorf("has %q where a duration of a second or more must be", arg)
+			}
+			*value = caddy.Duration(parsed)
+		}
+	}
+	return nil
+}
