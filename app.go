@@ -33,6 +33,8 @@ type App struct {
 	logger *zap.Logger
 	gates  map[string]*gate.Gate
 	stores map[string]*store
+	// breakers stand before the verifier accounts.
+	breakers map[string]*gate.Breaker
 }
 
 // store is a cache of this configuration: closed until the app starts.
@@ -61,6 +63,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.gates = make(map[string]*gate.Gate)
 	a.stores = make(map[string]*store)
+	a.breakers = make(map[string]*gate.Breaker)
 	return nil
 }
 
@@ -151,6 +154,14 @@ func (a *App) use(opener cache.Opener) func(context.Context) (cache.Cache, error
 		}
 		return s.wait(ctx)
 	}
+}
+
+// breaker returns that of a verifier account.
+func (a *App) breaker(account string) *gate.Breaker {
+	if a.breakers[account] == nil {
+		a.breakers[account] = gate.NewBreaker(a.logger)
+	}
+	return a.breakers[account]
 }
 
 // gate returns the gate of that key, made by build where it is the first.

@@ -287,10 +287,15 @@ func (g *Gate) resultDeadline(a *cache.Attempt) time.Time {
 // the answer is in the cache.
 func (g *Gate) ask(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string) (done <-chan struct{}, err error) {
 	a := *rec.Value.(*cache.Attempt)
+	called, err := g.cfg.Breaker.Allow(a.Number)
+	if err != nil {
+		return closed, g.postpone(ctx, o, key, rec, browser, err)
+	}
 	a.Asked++
 	a.AskAt = time.Now().Add(callTime) // nobody else asks until then
 	taken := g.attemptRecord(&a)
 	if err := g.replace(ctx, key, rec, taken); err != nil {
+		called(errNotCalled)
 		return nil, err
 	}
 	finished := make(chan struct{})
@@ -300,11 +305,31 @@ func (g *Gate) ask(ctx context.Context, o *origin, key cache.Key, rec *cache.Rec
 		call, cancel := context.WithTimeout(ctx, callTime)
 		defer cancel()
 		outcome, err := g.cfg.Verifier.Result(call, a.State)
+		called(err)
 		if err := g.record(ctx, o, key, taken, browser, outcome, err); err != nil {
 			g.log.Warn("result not recorded", zap.Error(err))
 		}
 	}()
 	return finished, nil
+}
+
+// closed stands for a call that is over.
+var closed = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// postpone waits with asking while the provider is not to be called: what was paid
+// for is not given up before its time.
+func (g *Gate) postpone(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string, why error) error {
+	a := *rec.Value.(*cache.Attempt)
+	now := time.Now()
+	if !now.Before(g.resultDeadline(&a)) {
+		return g.finish(ctx, o, key, rec, browser, g.notAllowed("result", why))
+	}
+	a.AskAt = now.Add(pauseAfter(a.Asked + 1))
+	return g.replace(ctx, key, rec, g.attemptRecord(&a))
 }
 
 // record writes down what the provider said. Whatever is not a confirmation or

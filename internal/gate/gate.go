@@ -31,6 +31,8 @@ const touchesPerIdle = 60
 // Config is what the endpoints and all routes of one gate share.
 type Config struct {
 	Verifier verifier.Verifier
+	// Breaker stands before the verifier's account.
+	Breaker *Breaker
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
 	Cache func(context.Context) (cache.Cache, error)

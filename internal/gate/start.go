@@ -135,6 +135,12 @@ func (g *Gate) keepClaimed(ctx context.Context, key cache.Key) (letGo func()) {
 // billed that was too much or could not be finished, calls the provider, and
 // completes the record.
 func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
+	done, err := g.cfg.Breaker.Allow(s.number.E164)
+	if err != nil {
+		return pressOf(g.notAllowed("start", err))
+	}
+	outcome := errNotCalled
+	defer func() { done(outcome) }()
 	g.CheckSecret(ctx)
 	nonce := newID()
 	id := attemptID(nonce)
@@ -161,6 +167,7 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 	if err == nil && (started == nil || started.URL == "") {
 		err = &verifier.Error{Call: "start", Err: errors.New("no address to send the visitor to")}
 	}
+	outcome = err
 	if err != nil {
 		return pressOf(g.startFailed(ctx, s, key, attempt, err))
 	}
@@ -208,6 +215,12 @@ func (g *Gate) claim(ctx context.Context, value string, until time.Time) error {
 		return verifier.ErrClaimed
 	}
 	return err
+}
+
+// notAllowed returns the visitor's code where the provider is not to be called.
+func (g *Gate) notAllowed(step string, err error) Code {
+	g.log.Info("provider not called", zap.String("step", step), zap.Error(err))
+	return codeOf(err)
 }
 
 // failed logs an error that the site's operator may have to act on and returns

@@ -1,0 +1,157 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+var (
+	outage  = &verifier.Error{Call: "start", Err: context.DeadlineExceeded}
+	mistake = &verifier.Error{Class: verifier.Misconfigured, Call: "token", ID: "98"}
+)
+
+func numberOf(i int) string { return fmt.Sprintf("+336399810%02d", i) }
+
+// called makes n calls that end so, each for another number of so many.
+func called(t *testing.T, b *Breaker, n, numbers int, err error) {
+	t.Helper()
+	for i := range n {
+		done, refused := b.Allow(numberOf(i % numbers))
+		if refused != nil {
+			t.Fatalf("call %d: %v", i, refused)
+		}
+		done(err)
+	}
+}
+
+func isOpen(b *Breaker) bool {
+	done, err := b.Allow(numberOf(99))
+	if err == nil {
+		done(errNotCalled)
+	}
+	return errors.Is(err, errSuspended)
+}
+
+func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
+	other := func(class verifier.Class) error { return &verifier.Error{Class: class, Call: "result"} }
+	tests := map[string]struct {
+		calls func(*testing.T, *Breaker)
+		open  bool
+	}{
+		"ten failures of three numbers":     {func(t *testing.T, b *Breaker) { called(t, b, 10, 3, outage) }, true},
+		"nine failures":                     {func(t *testing.T, b *Breaker) { called(t, b, 9, 3, outage) }, false},
+		"a hundred failures of two numbers": {func(t *testing.T, b *Breaker) { called(t, b, 100, 2, outage) }, false},
+		"failures with a success among them": {func(t *testing.T, b *Breaker) {
+			called(t, b, 9, 3, outage)
+			called(t, b, 1, 1, nil)
+			called(t, b, 9, 3, outage)
+		}, false},
+		"nonsense":                     {func(t *testing.T, b *Breaker) { called(t, b, 10, 3, errors.New("not JSON")) }, true},
+		"three mistakes of one number": {func(t *testing.T, b *Breaker) { called(t, b, 3, 1, mistake) }, true},
+		"two mistakes":                 {func(t *testing.T, b *Breaker) { called(t, b, 2, 1, mistake) }, false},
+		"what numbers and operators cause": {func(t *testing.T, b *Breaker) {
+			for class := verifier.OperatorUnavailable; class <= verifier.Expired; class++ {
+				if class != verifier.Misconfigured {
+					called(t, b, 30, 10, other(class))
+				}
+			}
+		}, false},
+		"what never reached the provider": {func(t *testing.T, b *Breaker) {
+			called(t, b, 30, 10, errNotCalled)
+			called(t, b, 30, 10, cacheError(errors.New("cache is down")))
+			called(t, b, 30, 10, cache.ErrFull)
+			called(t, b, 30, 10, verifier.ErrClaimed)
+		}, false},
+		"failures with calls among them that were not made": {func(t *testing.T, b *Breaker) {
+			for range 3 {
+				called(t, b, 3, 3, outage)
+				called(t, b, 1, 1, errNotCalled)
+			}
+			called(t, b, 1, 1, outage)
+		}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := NewBreaker(zap.NewNop())
+			test.calls(t, b)
+			if isOpen(b) != test.open {
+				t.Errorf("open: %v", !test.open)
+			}
+		})
+	}
+}
+
+func TestBreakerLetsOneThroughAndThenAll(t *testing.T) {
+	for name, test := range map[string]struct {
+		err   error
+		n     int
+		lasts time.Duration
+	}{"an outage": {outage, 10, 30 * time.Second}, "a mistake": {mistake, 3, 5 * time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				core, logs := observer.New(zap.DebugLevel)
+				b := NewBreaker(zap.New(core))
+				called(t, b, test.n, 3, test.err)
+				advance(test.lasts)
+				if !isOpen(b) {
+					t.Error("it ends too early")
+				}
+				advance(time.Millisecond)
+				probe, err := b.Allow(numberOf(1))
+				if err != nil {
+					t.Fatalf("nobody gets through: %v", err)
+				}
+				if !isOpen(b) {
+					t.Error("a second one gets through")
+				}
+				probe(test.err)
+				if !isOpen(b) {
+					t.Error("it is closed by a failure")
+				}
+				advance(test.lasts + time.Millisecond)
+				called(t, b, 1, 1, nil)
+				called(t, b, 20, 5, nil)
+				suspended, resumed := logs.FilterMessage("calls to the provider suspended").Len(), logs.FilterMessage("calls to the provider resumed").Len()
+				if suspended != 2 || resumed != 3 {
+					t.Errorf("%d times suspended, %d resumed in the log", suspended, resumed)
+				}
+			})
+		})
+	}
+}
+
+func advance(d time.Duration) {
+	timer := time.NewTimer(d)
+	<-timer.C
+}
+
+func TestSlowProviderIsCalledSoManyTimesAtOnce(t *testing.T) {
+	b := NewBreaker(zap.NewNop())
+	var under []func(error)
+	for i := range maxCalls {
+		done, err := b.Allow(numberOf(i % 100))
+		if err != nil {
+			t.Fatalf("call %d: %v", i, err)
+		}
+		under = append(under, done)
+	}
+	if _, err := b.Allow(numberOf(1)); !errors.Is(err, errCrowded) || codeOf(err) != Busy {
+		t.Errorf("one more: %v", err)
+	}
+	under[0](nil)
+	done, err := b.Allow(numberOf(1))
+	if err != nil {
+		t.Fatalf("after the end of one: %v", err)
+	}
+	done(nil)
+}
