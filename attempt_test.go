@@ -295,16 +295,19 @@ func TestFiftyEqualCallbacksMakeOneResultCallAndOneSession(t *testing.T) {
 }
 
 // Five attempts of one browser may be in flight at once.
-func TestFiveParallelTabsOfOneBrowserAllArrive(t *testing.T) {
+func TestTenTabsOfOneBrowserAllArriveFiveAtATime(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	w.load(account)
 	visitor := w.browser()
-	tabs := make([]*answer, 5)
+	tabs := make([]*answer, 10)
 	for i := range tabs {
 		tabs[i] = visitor.follow(visitor.open(fmt.Sprintf("/account/?tab=%d", i)))
 	}
 	var group sync.WaitGroup
 	for i, form := range tabs {
+		if i == 5 {
+			group.Wait()
+		}
 		group.Go(func() {
 			end := visitor.arrive(visitor.submit(form, "06 39 98 00 01"))
 			if want := fmt.Sprintf("/account/?tab=%d", i); end.Request.URL.RequestURI() != want {

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxReturn bounds a return path, in bytes.
@@ -47,7 +48,7 @@ func plainPath(s string) bool {
 			return false
 		}
 	}
-	return true
+	return utf8.ValidString(s) // what a cache keeps as text
 }
 
 // dropDots removes leading "." and ".." segments as a browser does.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const testBase = "/.number-verify"
@@ -79,7 +80,7 @@ func TestReturnPathRefusesOpenRedirects(t *testing.T) {
 // FuzzReturnPath holds that whatever comes out stays on the site, as Go reads
 // it, and comes out of a second pass unchanged.
 func FuzzReturnPath(f *testing.F) {
-	for _, seed := range []string{"/account/?tab=1", "//evil.example", `/\evil`, "/.//evil", "/%2e%2e//x", "/é", "/a#b", testBase + "/start"} {
+	for _, seed := range []string{"/account/?tab=1", "//evil.example", `/\evil`, "/.//evil", "/%2e%2e//x", "/é", "/a?x=\xff", "/a#b", testBase + "/start"} {
 		f.Add(seed)
 	}
 	site, err := url.Parse("https://www.example.com/.number-verify/callback")
@@ -97,6 +98,9 @@ func FuzzReturnPath(f *testing.F) {
 		}
 		if target.Host != site.Host || target.Scheme != site.Scheme || under(target.Path, testBase) {
 			t.Errorf("%q becomes %q, which leads to %s", raw, got, target)
+		}
+		if !utf8.ValidString(got) {
+			t.Errorf("%q becomes %q, which is no text", raw, got)
 		}
 		if strings.HasPrefix(target.EscapedPath(), "//") || strings.ContainsAny(got, "\\\r\n\t\x00") {
 			t.Errorf("%q becomes %q", raw, got)

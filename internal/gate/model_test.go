@@ -1,0 +1,510 @@
+package gate
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"pgregory.net/rapid"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/memory"
+	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+// The model: a few browsers do anything in any order, with the links and nonces of
+// one another, while time passes, the provider answers this or that, the cache
+// fails and the configuration is reloaded. Whatever happens, it must hold that
+//   - a session is given to a browser only for an attempt of its own that the
+//     provider has confirmed, and with that attempt's number;
+//   - one attempt makes one session, and none after it was burned;
+//   - nothing passes without a session that was given to this browser, and has
+//     neither ended nor been signed out;
+//   - a result is asked for once at a time, after a callback of the right browser,
+//     and each token serves one attempt.
+
+const (
+	modelBrowsers   = 3
+	modelSessionTTL = time.Hour
+)
+
+// step is one thing that happens.
+type step struct {
+	Do      string
+	Browser int
+	Attempt int // counted back from the last one
+	Number  int
+	Answer  string
+	Wait    time.Duration
+}
+
+func steps() *rapid.Generator[step] {
+	return rapid.Custom(func(t *rapid.T) step {
+		return step{
+			Do: rapid.SampledFrom([]string{
+				"form", "start", "answer", "answer", "callback", "callbacks", "wait", "visit", "visit",
+				"begin", "begin", "begin", "return", "return", "intrude", "sign out", "forget session", "bring back session", "pass time", "cache", "reload",
+			}).Draw(t, "do"),
+			Browser: rapid.IntRange(0, modelBrowsers-1).Draw(t, "browser"),
+			Attempt: rapid.IntRange(0, 3).Draw(t, "attempt"),
+			Number:  rapid.IntRange(0, 3).Draw(t, "number"),
+			Answer:  rapid.SampledFrom([]string{"verified", "verified", "pending", "mismatch", "nonsense", "outage"}).Draw(t, "answer"),
+			Wait:    rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second, time.Minute, 4 * time.Minute, time.Hour}).Draw(t, "wait"),
+		}
+	})
+}
+
+// modelAttempt is what the model knows of an attempt.
+type modelAttempt struct {
+	browser, nonce, token, number string
+	answer                        string
+	accepted                      bool // a callback of the right browser may have been
+	burned                        bool // a callback of another browser has been, before a session
+	sessions                      int
+}
+
+// modelSession is a session that a browser was given.
+type modelSession struct {
+	number string
+	given  time.Time
+	ended  bool
+}
+
+// model is the world around a gate, and the provider.
+type model struct {
+	gate     *Gate
+	store    *memory.Cache
+	down     atomic.Bool
+	browsers [modelBrowsers]map[string]string // cookies
+
+	mu       sync.Mutex
+	attempts []*modelAttempt
+	asking   map[string]bool
+	wrong    []string
+
+	sessions map[string]*modelSession // by cookie
+	given    [modelBrowsers][]string  // the cookies of sessions
+}
+
+func (m *model) fail(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.wrong = append(m.wrong, fmt.Sprintf(format, args...))
+}
+
+// Account implements verifier.Verifier.
+func (*model) Account() string { return "model" }
+
+// Secret implements verifier.Verifier.
+func (*model) Secret() string { return "the model's secret" }
+
+// Start implements verifier.Verifier.
+func (m *model) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {
+	m.mu.Lock()
+	token := fmt.Sprint("token ", len(m.attempts))
+	a := &modelAttempt{nonce: req.State, token: token, number: req.Number, answer: "pending"}
+	m.attempts = append(m.attempts, a)
+	m.mu.Unlock()
+	if err := req.Claim(ctx, token, time.Now().Add(time.Hour)); err != nil {
+		return nil, err
+	}
+	return &verifier.Started{URL: "https://operator.example/" + token[6:], Operator: "SFR", State: verifier.State(token), Expires: time.Now().Add(10 * time.Minute)}, nil
+}
+
+// Callback implements verifier.Verifier.
+func (*model) Callback(state verifier.State, _ url.Values) (verifier.State, error) { return state, nil }
+
+// Result implements verifier.Verifier.
+func (m *model) Result(_ context.Context, state verifier.State) (verifier.Outcome, error) {
+	m.mu.Lock()
+	a := m.byToken(string(state))
+	twice := m.asking[string(state)]
+	m.asking[string(state)] = true
+	answer, accepted := a.answer, a.accepted
+	m.mu.Unlock()
+	if twice {
+		m.fail("two calls for the result of %s at a time", state)
+	}
+	if !accepted {
+		m.fail("the result of %s was asked for before a callback of its browser", state)
+	}
+	pause(context.Background(), 100*time.Millisecond)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.asking, string(state))
+	switch answer {
+	case "verified":
+		return verifier.Verified, nil
+	case "pending":
+		return verifier.Pending, nil
+	case "mismatch":
+		return verifier.Unknown, &verifier.Error{Class: verifier.Mismatch, Call: "result", ID: "20"}
+	case "nonsense":
+		return verifier.Outcome(99), nil
+	default:
+		return verifier.Unknown, &verifier.Error{Call: "result", Again: true, Err: errors.New("timeout")}
+	}
+}
+
+func (m *model) byToken(token string) *modelAttempt {
+	for _, a := range m.attempts {
+		if a.token == token {
+			return a
+		}
+	}
+	return nil
+}
+
+// failing is a cache that fails while the model says so.
+type failing struct {
+	cache.Cache
+	down *atomic.Bool
+}
+
+var errModelDown = errors.New("cache is down")
+
+func (f failing) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	if f.down.Load() {
+		return nil, errModelDown
+	}
+	return f.Cache.Get(ctx, key)
+}
+
+func (f failing) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	if f.down.Load() {
+		return errModelDown
+	}
+	return f.Cache.Put(ctx, key, rec)
+}
+
+func (f failing) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	if f.down.Load() {
+		return errModelDown
+	}
+	return f.Cache.Replace(ctx, key, old, rec)
+}
+
+func (f failing) Delete(ctx context.Context, ref cache.Ref) error {
+	if f.down.Load() {
+		return errModelDown
+	}
+	return f.Cache.Delete(ctx, ref)
+}
+
+func (m *model) load() error {
+	visible, err := pages.New(pages.Options{})
+	if err != nil {
+		return err
+	}
+	m.gate, err = New(Config{
+		Verifier: m, Breaker: NewBreaker(zap.NewNop()), Pages: visible, Log: zap.NewNop(),
+		Cache:   func(context.Context) (cache.Cache, error) { return failing{m.store, &m.down}, nil },
+		Origins: []string{"https://www.example.com"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
+		ClientIP: func(*http.Request) string { return "192.0.2.1" }, Secret: "secret",
+		Limits: Limits{
+			NumberEach: 1000, NumberAll: 1000, NumberWindow: time.Hour, Client: 1000, ClientWindow: time.Hour,
+			Attempts: 1000, Sessions: 1000,
+		},
+		AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",
+	})
+	if err == nil {
+		m.gate.AddRoute(Route{SessionTTL: modelSessionTTL})
+	}
+	return err
+}
+
+// request sends one of a browser, which keeps the cookies that it is given.
+func (m *model) request(browser int, method, target string, form url.Values) *http.Response {
+	r := httptest.NewRequest(method, "https://www.example.com"+target, strings.NewReader(form.Encode()))
+	r.TLS = &tls.ConnectionState{HandshakeComplete: true}
+	r.Header.Set("Accept", "text/html")
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	m.mu.Lock()
+	jar := m.browsers[browser]
+	for name, value := range jar {
+		r.AddCookie(&http.Cookie{Name: name, Value: value})
+	}
+	m.mu.Unlock()
+	w := httptest.NewRecorder()
+	v := NewVisit(r.Method, r.URL)
+	m.gate.Strip(r, v, "X-Verified-")
+	if m.gate.IsEndpoint(v) {
+		m.gate.ServeEndpoint(w, r, v)
+	} else if verdict := m.gate.Check(r, v, Route{SessionTTL: modelSessionTTL}); verdict.Session != nil {
+		m.passed(jar[sessionName], verdict.Session)
+	} else {
+		m.gate.Refuse(w, r, v, verdict)
+	}
+	return w.Result()
+}
+
+const (
+	sessionName = "__Host-number-verify"
+	browserName = "__Host-number-verify-browser"
+)
+
+// passed checks a request that has passed the gate.
+func (m *model) passed(cookie string, got *cache.Session) {
+	s := m.sessions[cookie]
+	switch {
+	case s == nil:
+		m.fail("a request passed with a session that nobody was given")
+	case s.ended:
+		m.fail("a request passed with a session that has ended")
+	case got.Number != s.number:
+		m.fail("a session of %s tells %s", s.number, got.Number)
+	case time.Since(s.given) > modelSessionTTL+time.Minute:
+		m.fail("a session of %v ago still passes", time.Since(s.given))
+	}
+}
+
+// keep has the browser keep the cookies of an answer. A session must be one that
+// earned says it may be given.
+func (m *model) keep(browser int, answer *http.Response, earned func() (number string, ok bool)) {
+	for _, c := range answer.Cookies() {
+		if c.MaxAge < 0 {
+			delete(m.browsers[browser], c.Name)
+			continue
+		}
+		if c.Name == sessionName {
+			number, ok := earned()
+			if !ok {
+				m.fail("browser %d is given a session that it has not earned", browser)
+			}
+			if m.sessions[c.Value] != nil {
+				m.fail("a session's id is given twice")
+			}
+			m.sessions[c.Value] = &modelSession{number: number, given: time.Now()}
+			m.given[browser] = append(m.given[browser], c.Value)
+		}
+		m.browsers[browser][c.Name] = c.Value
+	}
+}
+
+func never() (string, bool) { return "", false }
+
+// byAttempt is how an attempt earns a session: its own browser comes back with its
+// nonce, the provider has confirmed it, and it was neither burned nor used.
+func (m *model) byAttempt(browser int, a *modelAttempt) func() (string, bool) {
+	return func() (string, bool) {
+		a.sessions++
+		own := m.browsers[browser][browserName] == a.browser
+		if a.sessions > 1 {
+			m.fail("attempt %s has made %d sessions", a.token, a.sessions)
+		}
+		return a.number, own && a.answer == "verified" && !a.burned
+	}
+}
+
+// again is how a browser earns a session once more: it had a success a minute ago.
+func (m *model) again(browser int) func() (string, bool) {
+	return func() (string, bool) {
+		for _, a := range m.attempts {
+			if a.sessions > 0 && a.browser == m.browsers[browser][browserName] && !a.burned {
+				return m.lastNumber(browser), true
+			}
+		}
+		return "", false
+	}
+}
+
+// lastNumber is that of the last attempt of a browser that made a session.
+func (m *model) lastNumber(browser int) (number string) {
+	for _, a := range m.attempts {
+		if a.sessions > 0 && a.browser == m.browsers[browser][browserName] {
+			number = a.number
+		}
+	}
+	return number
+}
+
+// do does one step.
+func (m *model) do(s step) {
+	switch s.Do {
+	case "form":
+		m.keep(s.Browser, m.request(s.Browser, "GET", "/.number-verify/?return=/account/", nil), m.again(s.Browser))
+	case "start":
+		m.start(s)
+	case "answer":
+		if a := m.attempt(s); a != nil {
+			m.mu.Lock()
+			if a.answer == "pending" { // the provider's first outcome stands
+				a.answer = s.Answer
+			}
+			m.mu.Unlock()
+		}
+	case "callback":
+		m.callback(s)
+	case "callbacks":
+		m.callbacks(s)
+	case "wait":
+		if a := m.attempt(s); a != nil {
+			m.keep(s.Browser, m.request(s.Browser, "GET", "/.number-verify/wait/"+attemptID(a.nonce), nil), m.byAttempt(s.Browser, a))
+		}
+	case "visit":
+		m.keep(s.Browser, m.request(s.Browser, "GET", "/account/", nil), never)
+	case "begin": // as a visitor does
+		m.do(step{Do: "form", Browser: s.Browser})
+		m.do(step{Do: "start", Browser: s.Browser, Number: s.Number})
+		m.do(step{Do: "answer", Answer: s.Answer})
+	case "return":
+		if own, ok := m.owner(s); ok {
+			m.do(step{Do: "callbacks", Browser: own, Attempt: s.Attempt})
+			m.do(step{Do: "wait", Browser: own, Attempt: s.Attempt})
+			m.do(step{Do: "visit", Browser: own})
+		}
+	case "intrude": // somebody else opens the link while the result is pending
+		if own, ok := m.owner(s); ok {
+			m.do(step{Do: "callback", Browser: own, Attempt: s.Attempt})
+			m.do(step{Do: "callback", Browser: s.Browser, Attempt: s.Attempt})
+			m.do(step{Do: "answer", Attempt: s.Attempt, Answer: "verified"})
+			m.do(step{Do: "pass time", Wait: time.Second})
+			m.do(step{Do: "return", Attempt: s.Attempt})
+		}
+	case "sign out":
+		m.signOut(s)
+		m.do(step{Do: "bring back session", Browser: s.Browser})
+	case "bring back session": // a copy that somebody kept
+		if n := len(m.given[s.Browser]); n > 0 {
+			m.browsers[s.Browser][sessionName] = m.given[s.Browser][max(0, n-1-s.Attempt)]
+			m.do(step{Do: "visit", Browser: s.Browser})
+		}
+	case "forget session":
+		delete(m.browsers[s.Browser], sessionName)
+	case "pass time":
+		pause(context.Background(), s.Wait)
+	case "cache": // fails for a moment
+		m.down.Store(true)
+		for _, do := range []string{"form", "start", "callback", "wait", "visit", "sign out"} {
+			m.do(step{Do: do, Browser: s.Browser, Attempt: s.Attempt, Number: s.Number})
+		}
+		m.down.Store(false)
+	case "reload":
+		if err := m.load(); err != nil {
+			m.fail("%v", err)
+		}
+	}
+}
+
+func (m *model) attempt(s step) *modelAttempt {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if s.Attempt >= len(m.attempts) {
+		return nil
+	}
+	return m.attempts[len(m.attempts)-1-s.Attempt]
+}
+
+// owner is the browser that started an attempt, if it still has its cookie.
+func (m *model) owner(s step) (browser int, ok bool) {
+	a := m.attempt(s)
+	for i := range m.browsers {
+		if a != nil && m.browsers[i][browserName] == a.browser {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (m *model) start(s step) {
+	before := len(m.attempts)
+	form := url.Values{"number": {fmt.Sprintf("063998000%d", s.Number)}, "return": {"/account/"}}
+	m.keep(s.Browser, m.request(s.Browser, "POST", "/.number-verify/start", form), never)
+	if len(m.attempts) > before+1 {
+		m.fail("one press has started %d attempts", len(m.attempts)-before)
+	}
+	for _, a := range m.attempts[before:] {
+		a.browser = m.browsers[s.Browser][browserName]
+	}
+}
+
+// expect notes what a callback of a browser means for an attempt: its own one may
+// have the result asked for, any other one ends it for good.
+func (m *model) expect(s step, a *modelAttempt) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch own := m.browsers[s.Browser][browserName] == a.browser && a.browser != ""; {
+	case own:
+		a.accepted = true
+	case a.sessions == 0 && !m.down.Load():
+		a.burned = true
+	}
+}
+
+func (m *model) callback(s step) {
+	a := m.attempt(s)
+	if a == nil {
+		return
+	}
+	m.expect(s, a)
+	answer := m.request(s.Browser, "GET", "/.number-verify/callback?state="+a.nonce, nil)
+	m.keep(s.Browser, answer, m.byAttempt(s.Browser, a))
+}
+
+// callbacks sends three at once.
+func (m *model) callbacks(s step) {
+	a := m.attempt(s)
+	if a == nil {
+		return
+	}
+	m.expect(s, a)
+	answers := make([]*http.Response, 3)
+	var sent sync.WaitGroup
+	for i := range answers {
+		sent.Go(func() { answers[i] = m.request(s.Browser, "GET", "/.number-verify/callback?state="+a.nonce, nil) })
+	}
+	sent.Wait()
+	for _, answer := range answers {
+		m.keep(s.Browser, answer, m.byAttempt(s.Browser, a))
+	}
+}
+
+func (m *model) signOut(s step) {
+	before := m.browsers[s.Browser][sessionName]
+	answer := m.request(s.Browser, "POST", "/.number-verify/sign-out", url.Values{})
+	m.keep(s.Browser, answer, never)
+	if session := m.sessions[before]; session != nil && answer.Header.Get("Location") == "/" {
+		session.ended = true
+	}
+}
+
+func TestModel(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		happens := rapid.SliceOfN(steps(), 20, 60).Draw(r, "steps")
+		var wrong []string
+		synctest.Test(t, func(*testing.T) {
+			m := &model{store: memory.New(memory.Options{}), asking: make(map[string]bool), sessions: make(map[string]*modelSession)}
+			for i := range m.browsers {
+				m.browsers[i] = make(map[string]string)
+			}
+			if err := m.load(); err != nil {
+				m.fail("%v", err)
+			}
+			for _, s := range happens {
+				m.do(s)
+			}
+			pause(context.Background(), time.Minute) // calls under way come to an end
+			synctest.Wait()
+			_ = m.store.Close()
+			wrong = m.wrong
+		})
+		if len(wrong) > 0 {
+			r.Fatal(strings.Join(wrong, "\n"))
+		}
+	})
+}
