@@ -95,6 +95,7 @@ type model struct {
 	wrong    []string
 
 	sessions map[string]*modelSession // by cookie
+	success  map[string]string        // the number of the last success, by browser cookie
 	given    [modelBrowsers][]string  // the cookies of sessions
 }
 
@@ -307,30 +308,17 @@ func (m *model) byAttempt(browser int, a *modelAttempt) func() (string, bool) {
 		if a.sessions > 1 {
 			m.fail("attempt %s has made %d sessions", a.token, a.sessions)
 		}
+		m.success[a.browser] = a.number
 		return a.number, own && a.answer == "verified" && !a.burned
 	}
 }
 
-// again is how a browser earns a session once more: it had a success a minute ago.
+// again is how a browser earns a session once more: by its last success.
 func (m *model) again(browser int) func() (string, bool) {
 	return func() (string, bool) {
-		for _, a := range m.attempts {
-			if a.sessions > 0 && a.browser == m.browsers[browser][browserName] && !a.burned {
-				return m.lastNumber(browser), true
-			}
-		}
-		return "", false
+		number, ok := m.success[m.browsers[browser][browserName]]
+		return number, ok
 	}
-}
-
-// lastNumber is that of the last attempt of a browser that made a session.
-func (m *model) lastNumber(browser int) (number string) {
-	for _, a := range m.attempts {
-		if a.sessions > 0 && a.browser == m.browsers[browser][browserName] {
-			number = a.number
-		}
-	}
-	return number
 }
 
 // do does one step.
@@ -488,7 +476,7 @@ func TestModel(t *testing.T) {
 		happens := rapid.SliceOfN(steps(), 20, 60).Draw(r, "steps")
 		var wrong []string
 		synctest.Test(t, func(*testing.T) {
-			m := &model{store: memory.New(memory.Options{}), asking: make(map[string]bool), sessions: make(map[string]*modelSession)}
+			m := &model{store: memory.New(memory.Options{}), asking: make(map[string]bool), sessions: make(map[string]*modelSession), success: make(map[string]string)}
 			for i := range m.browsers {
 				m.browsers[i] = make(map[string]string)
 			}
