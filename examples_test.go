@@ -144,6 +144,37 @@ func TestReadmeTellsEveryCode(t *testing.T) {
 	}
 }
 
+// TestDocsNameTestsThatExist keeps a test that moves from leaving its threat alone.
+func TestDocsNameTestsThatExist(t *testing.T) {
+	var code strings.Builder
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		code.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range []string{"docs/security.md", "docs/reliability.md"} {
+		text, err := os.ReadFile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(string(text), -1)
+		if len(named) < 10 {
+			t.Errorf("%s names %d tests", doc, len(named))
+		}
+		for _, m := range named {
+			if !strings.Contains(code.String(), "func "+m[1]+"(") {
+				t.Errorf("%s: there is no %s", doc, m[1])
+			}
+		}
+	}
+}
+
 func TestReadmeLinksToWhatExists(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
