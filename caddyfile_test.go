@@ -243,7 +243,9 @@ func TestPlaceholderThatIsEmptyIsAnErrorAtLoad(t *testing.T) {
 // FuzzCaddyfile holds that no block makes the directive panic, or adapt in two
 // ways.
 func FuzzCaddyfile(f *testing.F) {
-	for _, seed := range []string{"", dqeBlock, dqeBlock + "\nmax_age 5m\noptional\ncountries FR GP", "brand \"a\" b\nsession_idle off", "cache memory {\n}", "verifier", "path /{x}"} {
+	for _, seed := range []string{"", dqeBlock, dqeBlock + "\nmax_age 5m\noptional\ncountries FR GP", "brand \"a\" b\nsession_idle off", "cache memory {\n}", "verifier", "path /{x}",
+		"limits {\nnumber 5 1h 30\nclient 60 10m\nglobal off\nattempts 5\nsessions 6\n}", "cache bolt /x {\nsecret a\n}",
+		"cache redis a b:1 {\nusername a\npassword b\ntls {\nca c\n}\ntimeout 1s\nstale_if_error 2s\n}"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, options string) {

@@ -35,3 +35,30 @@ func TestCallbackQueryTakesOneNonceHoweverTheRestIsWritten(t *testing.T) {
 		})
 	}
 }
+
+// FuzzCallbackQuery holds that a nonce is read only where there is exactly one,
+// well formed, and that none is left among the rest.
+func FuzzCallbackQuery(f *testing.F) {
+	nonce := strings.Repeat("n", idLength)
+	for _, seed := range []string{
+		"", "state=" + nonce, "state=" + nonce + "?token=TK&status=success", "%73tate=" + nonce + "&state=", "state=%00&token=%",
+		"state=" + nonce + "&state=" + nonce, "?&?state=" + nonce + "=&a==b", "state[]=" + nonce, "STATE=" + nonce,
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		rest, got, ok := callbackQuery(raw)
+		if !ok {
+			if got != "" || rest != nil {
+				t.Errorf("%q is refused, but gives %q and %v", raw, got, rest)
+			}
+			return
+		}
+		if !isID(got) || rest.Has("state") {
+			t.Errorf("%q gives %q and leaves %v", raw, got, rest)
+		}
+		if strings.Count(raw, got) != 1 && !strings.Contains(raw, "%") {
+			t.Errorf("%q holds the nonce more than once", raw)
+		}
+	})
+}
