@@ -32,7 +32,7 @@ func limited(lines ...string) string {
 // from is a browser at an address, on the form.
 func (w *world) from(address string) *browser {
 	b := w.browser()
-	b.client.Transport = &atAddress{b.client.Transport, address}
+	b.client.Transport = &atAddress{&retryTransport{b.client.Transport}, address}
 	b.follow(b.open("/account/"))
 	return b
 }

@@ -544,6 +544,9 @@ func TestSessionsAndAttemptsOutliveAReload(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	w.load(account)
 	verified, underway := w.browser(), w.browser()
+	for _, b := range []*browser{verified, underway} {
+		b.client.Transport = &retryTransport{b.client.Transport}
+	}
 	verified.arrivesAt("/account/")
 	link := underway.start("/account/", "06 39 98 00 20").location()
 	callback := underway.open(link).location()

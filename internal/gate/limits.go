@@ -84,28 +84,28 @@ func (g *Gate) limit(what, value string, most int64, window time.Duration) cache
 }
 
 // admit counts a start against all limits, in one step, and notes in the attempt
-// what is to be taken back. Where one is reached it returns the code, and how
+// what its end takes back. Where a limit is reached it returns the code, and how
 // long it takes until that one is free again.
-func (g *Gate) admit(ctx context.Context, s starter, attempt *cache.Attempt) (Code, time.Duration) {
+func (g *Gate) admit(ctx context.Context, s starter, attempt *cache.Attempt) (counted []cache.Counted, code Code, retry time.Duration) {
 	c, err := g.cfg.Cache(ctx)
 	if err != nil {
-		return g.failed("start", cacheError(err)), 0
+		return nil, g.failed("start", cacheError(err)), 0
 	}
 	if sized, ok := c.(cache.Sized); ok && sized.Sessions() >= g.cfg.Limits.Sessions {
-		return g.failed("start", cache.ErrFull), 0
+		return nil, g.failed("start", cache.ErrFull), 0
 	}
 	limits := g.limits(s)
 	asked := make([]cache.Limit, len(limits))
 	for i := range limits {
 		asked[i] = limits[i].Limit
 	}
-	counted, err := c.Count(ctx, asked)
+	counted, err = c.Count(ctx, asked)
 	var reached *cache.LimitError
 	if errors.As(err, &reached) && reached.Limit < len(limits) {
-		return g.limited(limits[reached.Limit], s), reached.Retry
+		return nil, g.limited(limits[reached.Limit], s), reached.Retry
 	}
 	if err != nil {
-		return g.failed("start", cacheError(err)), 0
+		return nil, g.failed("start", cacheError(err)), 0
 	}
 	for i, event := range counted {
 		switch {
@@ -117,7 +117,7 @@ func (g *Gate) admit(ctx context.Context, s starter, attempt *cache.Attempt) (Co
 			g.log.Warn("80 % of the global limit of starts is used", zap.Int64("starts", event.Total), zap.Int64("limit", limits[i].Max))
 		}
 	}
-	return "", 0
+	return counted, "", 0
 }
 
 // limited tells the visitor's code for a limit that is reached.
@@ -131,13 +131,17 @@ func (g *Gate) limited(l limit, s starter) Code {
 
 func budgetWarning(limit int64) int64 { return int64(math.Ceil(float64(limit) * 0.8)) }
 
-// release takes back what an attempt has counted, now that it has ended. The
-// counts leave by themselves where that fails.
+// release takes back what an attempt has counted, now that it has ended.
 func (g *Gate) release(ctx context.Context, a *cache.Attempt, isVerified bool) {
 	counted := a.InFlight
 	if isVerified {
 		counted = append(counted[:len(counted):len(counted)], a.Counted...)
 	}
+	g.uncount(ctx, counted)
+}
+
+// uncount takes back events. They leave by themselves where that fails.
+func (g *Gate) uncount(ctx context.Context, counted []cache.Counted) {
 	if len(counted) == 0 {
 		return
 	}

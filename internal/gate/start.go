@@ -150,12 +150,13 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 		Account: g.account, Number: s.number.E164, Region: s.number.Region,
 		Return: s.back, Deadline: time.Now().Add(g.cfg.AttemptTTL),
 	}
-	if code, retry := g.admit(ctx, s, attempt); code != "" {
+	counted, code, retry := g.admit(ctx, s, attempt)
+	if code != "" {
 		return &cache.Press{Code: string(code), RetryAt: retryAt(retry)}
 	}
 	reserved := g.attemptRecord(attempt)
 	if err := g.replace(ctx, key, nil, reserved); err != nil {
-		g.release(ctx, attempt, true)
+		g.uncount(ctx, counted)
 		return pressOf(g.failed("start", err))
 	}
 	started, err := g.cfg.Verifier.Start(ctx, verifier.StartRequest{
