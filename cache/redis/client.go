@@ -122,17 +122,13 @@ func (c *Cache) clientOption() rueidis.ClientOption {
 		InitAddress: c.opts.Addresses,
 		Username:    c.opts.Username, Password: c.opts.Password, SelectDB: c.opts.DB,
 		TLSConfig: c.opts.TLS, DialCtxFn: c.dial,
-		Dialer:           net.Dialer{Timeout: dialTime, KeepAlive: askAfter},
-		ConnWriteTimeout: giveUpAfter,
-		ClientName:       "number_verify",
-		OnInvalidations:  c.held.invalidated,
-		// the server tells of every record that changes: it need not remember
-		// who has read what, so that strangers cannot fill its memory by asking
-		// for sessions, and nothing is read that it does not tell of
-		ClientTrackingOptions: []string{"BCAST", "PREFIX", c.opts.Prefix + recordMark},
-		AlwaysPipelining:      true,
-		PipelineMultiplex:     -1, // one connection to each server
-		CacheSizeEachConn:     64 << 20, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
+		Dialer:            net.Dialer{Timeout: dialTime, KeepAlive: askAfter},
+		ConnWriteTimeout:  giveUpAfter,
+		ClientName:        "number_verify",
+		OnInvalidations:   c.held.invalidated,
+		AlwaysPipelining:  true,
+		PipelineMultiplex: -1, // one connection to each server
+		CacheSizeEachConn: 64 << 20, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
 	}
 }
 
@@ -205,8 +201,6 @@ func mistake(err error) string {
 		return ""
 	case errors.As(err, &certificate):
 		return "the server's certificate is not trusted: name its authority with 'tls { ca <file> }'"
-	case strings.HasPrefix(err.Error(), "BUSY "), strings.HasPrefix(err.Error(), "LOADING "), strings.HasPrefix(err.Error(), "MASTERDOWN "):
-		return "" // passes by itself, whatever was asked
 	case errors.Is(err, rueidis.ErrNoCache):
 		return "the server must be Redis 6 or newer, or Valkey, and let this user run CLIENT: tracking is how a sign-out reaches every node"
 	}

@@ -30,7 +30,7 @@ type held struct {
 	// confirmed before each of the last of them is good.
 	losses atomic.Uint64
 	mu     sync.Mutex
-	ends   [256]time.Time
+	ends   [16]time.Time
 }
 
 // session is the value of a record in held.sessions.
@@ -147,7 +147,7 @@ func (h *held) invalidated(keys []rueidis.RedisMessage) {
 	}
 	for i := range keys {
 		name, err := keys[i].ToString()
-		if ref, ok := parseKey(strings.TrimPrefix(name, h.prefix+recordMark)); err == nil && ok {
+		if ref, ok := parseKey(strings.TrimPrefix(name, h.prefix)); err == nil && ok {
 			h.drop(ref)
 		}
 	}

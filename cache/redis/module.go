@@ -192,8 +192,6 @@ func (m *Module) check() error {
 		return mistaken("db", "must be 0 or more")
 	case m.DB > 0 && len(m.Addresses) > 1:
 		return mistaken("db", "must be 0 for a Cluster: remove it, or name one address")
-	case strings.ContainsAny(m.Prefix, "{}") && !strings.Contains(m.Prefix, "{env.") && !strings.Contains(m.Prefix, "{file."):
-		return mistaken("prefix", "must hold no braces, by which a Cluster places keys; write it like shop:")
 	case m.Timeout < 0:
 		return mistaken("timeout", "must be longer than 0; write it like 250ms")
 	case m.StaleIfError < 0 || time.Duration(m.StaleIfError) > maxStale:

@@ -31,10 +31,7 @@ var (
 	errAnswer       = errors.New("answer not understood")
 )
 
-// recordMark stands between the prefix and the ref of a record.
-const recordMark = "r:"
-
-// Cache is a cache.Cache on a server. A record is one key, <prefix>r:<ref>, with
+// Cache is a cache.Cache on a server. A record is one key, <prefix><ref>, with
 // the record's own end; a counter is <prefix>{count}<ref>, so that a Cluster
 // keeps all counters together; <prefix>tag<tag> lists the records with a tag.
 type Cache struct {
@@ -356,7 +353,7 @@ func version(rec *cache.Record) string {
 	return string(binary.BigEndian.AppendUint64(nil, rec.Version))
 }
 
-func (c *Cache) recordKey(ref cache.Ref) string { return c.opts.Prefix + recordMark + encode(ref) }
+func (c *Cache) recordKey(ref cache.Ref) string { return c.opts.Prefix + encode(ref) }
 
 func (c *Cache) counterKey(ref cache.Ref) string { return c.opts.Prefix + "{count}" + encode(ref) }
 
