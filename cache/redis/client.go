@@ -165,10 +165,14 @@ func (c *Cache) lost(address string) func(time.Time) {
 	}
 }
 
+// began is what times are measured from, so that a clock that is set does not
+// lengthen them.
+var began = time.Now()
+
 // watchedConn knows when the server last answered.
 type watchedConn struct {
 	net.Conn
-	answered atomic.Int64
+	answered atomic.Int64 // since began; 0: never
 	closed   sync.Once
 	lost     func(answered time.Time)
 }
@@ -177,7 +181,7 @@ type watchedConn struct {
 func (w *watchedConn) Read(b []byte) (int, error) {
 	n, err := w.Conn.Read(b)
 	if n > 0 {
-		w.answered.Store(time.Now().UnixNano())
+		w.answered.Store(int64(time.Since(began)))
 	}
 	return n, err
 }
@@ -186,7 +190,7 @@ func (w *watchedConn) Read(b []byte) (int, error) {
 func (w *watchedConn) Close() error {
 	w.closed.Do(func() {
 		if at := w.answered.Load(); at != 0 {
-			w.lost(time.Unix(0, at))
+			w.lost(began.Add(time.Duration(at)))
 		}
 	})
 	return w.Conn.Close()
@@ -201,6 +205,8 @@ func mistake(err error) string {
 		return ""
 	case errors.As(err, &certificate):
 		return "the server's certificate is not trusted: name its authority with 'tls { ca <file> }'"
+	case strings.HasPrefix(err.Error(), "BUSY "), strings.HasPrefix(err.Error(), "LOADING "), strings.HasPrefix(err.Error(), "MASTERDOWN "):
+		return "" // passes by itself, whatever was asked
 	case errors.Is(err, rueidis.ErrNoCache):
 		return "the server must be Redis 6 or newer, or Valkey, and let this user run CLIENT: tracking is how a sign-out reaches every node"
 	}

@@ -226,6 +226,21 @@ func TestSessionReadFromALostConnectionIsNotConfirmedByIt(t *testing.T) {
 	}
 }
 
+// Each unknown cookie is a read of a key that is not there. The server must not
+// remember it for us: strangers could fill its memory.
+func TestFloodOfUnknownSessionsTakesNoMemoryOfTheServer(t *testing.T) {
+	server := redistest.Start(t)
+	c := node(t, Options{Timeout: 5 * time.Second}, server)
+	for i := range 2_000 {
+		if _, err := c.Get(t.Context(), key(cache.KindSession, fmt.Sprint("unknown ", i))); !errors.Is(err, cache.ErrNotFound) {
+			t.Fatal(err)
+		}
+	}
+	if stats := server.Do(t, "INFO", "stats"); !strings.Contains(stats, "tracking_total_keys:0") {
+		t.Errorf("the server tracks keys: %s", stats)
+	}
+}
+
 func TestOutageDoesNotReviveWhatWasFlushedLongAgo(t *testing.T) {
 	server := redistest.Start(t)
 	c := node(t, Options{Timeout: timeout, StaleIfError: 100 * time.Millisecond}, server)

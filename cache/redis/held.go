@@ -30,7 +30,7 @@ type held struct {
 	// confirmed before each of the last of them is good.
 	losses atomic.Uint64
 	mu     sync.Mutex
-	ends   [16]time.Time
+	ends   [256]time.Time
 }
 
 // session is the value of a record in held.sessions.
@@ -38,14 +38,14 @@ type session struct {
 	raw string
 	rec *cache.Record
 	// losses is held.losses when the server last confirmed it, read when that
-	// was, in Unix nanoseconds.
+	// was, since began.
 	losses atomic.Uint64
 	read   atomic.Int64
 }
 
 func (s *session) confirmed(before mark) {
 	s.losses.Store(before.losses)
-	s.read.Store(time.Now().UnixNano())
+	s.read.Store(int64(time.Since(began)))
 }
 
 // mark is what was known before the server was asked.
@@ -104,7 +104,7 @@ func (h *held) spare(key cache.Key, err error) *cache.Record {
 		return nil
 	}
 	now := time.Now()
-	if _, answered := rueidis.IsRedisErr(err); answered && !now.Before(time.Unix(0, s.read.Load()).Add(h.stale)) {
+	if _, answered := rueidis.IsRedisErr(err); answered && !now.Before(began.Add(time.Duration(s.read.Load())).Add(h.stale)) {
 		return nil
 	}
 	if !h.good(s.losses.Load(), now) {

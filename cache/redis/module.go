@@ -127,24 +127,29 @@ func (m *Module) Provision(caddy.Context) error {
 		}
 		m.opts.Addresses = append(m.opts.Addresses, net.JoinHostPort(host, port))
 	}
-	m.name = resolved.storeName(m.opts.Addresses)
-	if resolved.TLS == nil {
-		return nil
+	files := ""
+	if resolved.TLS != nil {
+		if m.opts.TLS, err = resolved.TLS.config(); err != nil {
+			return err
+		}
+		files = resolved.TLS.content()
 	}
-	m.opts.TLS, err = resolved.TLS.config()
-	return err
+	m.name = resolved.storeName(m.opts.Addresses, files)
+	return nil
 }
 
 // nameKey keeps what a store's name is made of from being guessed from a log.
 var nameKey = rand.Text()
 
-// storeName tells stores apart by all that makes them differ, a password too.
-func (m *Module) storeName(addresses []string) string {
+// storeName tells stores apart by all that makes them differ, a password and what
+// stands in the files of certificates too: a renewed one needs a new connection.
+func (m *Module) storeName(addresses []string, files string) string {
 	shared := *m
 	shared.IndexSecret = ""
 	settings, _ := json.Marshal(shared) // of strings and numbers
 	mac := hmac.New(sha256.New, []byte(nameKey))
 	mac.Write(settings)
+	mac.Write([]byte(files))
 	return "redis " + strings.Join(addresses, ",") + " " + hex.EncodeToString(mac.Sum(nil)[:6])
 }
 
@@ -228,6 +233,17 @@ func splitAddress(address string) (host, port string, err error) {
 
 func (t *TLS) options() map[string]*string {
 	return map[string]*string{"ca": &t.CA, "certificate": &t.Certificate, "key": &t.Key, "server_name": &t.ServerName}
+}
+
+// content is what stands in the files, as far as they can be read.
+func (t *TLS) content() string {
+	var all strings.Builder
+	for _, name := range []string{t.CA, t.Certificate, t.Key} {
+		text, _ := os.ReadFile(name) // config has just read it
+		all.Write(text)
+		all.WriteByte(0)
+	}
+	return all.String()
 }
 
 // config reads the files.

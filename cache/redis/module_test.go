@@ -169,6 +169,12 @@ func TestTLSWithCertificatesOfAnAuthorityOfOnesOwn(t *testing.T) {
 	server.Args("--port", "0", "--tls-port", server.Port, "--tls-cert-file", file("server.pem"), "--tls-key-file", file("server.key"),
 		"--tls-ca-cert-file", file("ca.pem"), "--tls-auth-clients", "yes")
 	server.Start(t)
+	name := func() string {
+		m, err := provisioned(t, "redis "+server.Addr+" {\n\ttls {\n\tca "+file("ca.pem")+"\n}\n}")
+		must(t, err)
+		return m.StoreName()
+	}
+	before := name()
 	own := "\n\tcertificate " + file("client.pem") + " " + file("client.key")
 	if err := opens(t, "redis "+server.Addr+" {\n\ttls {\n\tca "+file("ca.pem")+own+"\n}\n}"); err != nil {
 		t.Errorf("with the authority and a certificate: %v", err)
@@ -181,6 +187,10 @@ func TestTLSWithCertificatesOfAnAuthorityOfOnesOwn(t *testing.T) {
 	}
 	if err := opens(t, "redis "+server.Addr+" {\n\ttls {\n\tca "+file("ca.pem")+"\n}\n}"); err == nil {
 		t.Error("the server takes a client without a certificate")
+	}
+	writeCertificates(t, dir)
+	if name() == before {
+		t.Error("a renewed certificate is not used after a reload")
 	}
 }
 

@@ -76,6 +76,13 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 		return nil, err
 	}
 	ref := key.Ref()
+	if c.held.get(key) == nil {
+		// unknown here: the server must not remember for us what is not there,
+		// or strangers could fill its memory by asking
+		if raw, err := c.raw(ctx, ref); err == nil && raw == "" {
+			return nil, nil
+		}
+	}
 	before := c.held.mark()
 	// without MULTI, which a server that is full refuses
 	get := client.B().Get().Key(c.recordKey(ref)).Cache().ToStaticTTL()

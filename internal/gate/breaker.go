@@ -25,8 +25,9 @@ const (
 	mistakeFailures = 3
 	mistakeTime     = 5 * time.Minute
 	// maxCalls is how many calls may be under way: a slow provider must not
-	// take up what Caddy needs for everything else.
-	maxCalls = 200
+	// take up what Caddy needs for everything else. Fewer than the connections
+	// that a verifier opens, or calls would run out of time in their queue.
+	maxCalls = 100
 )
 
 var (
