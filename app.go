@@ -115,8 +115,8 @@ func (s *store) wait(ctx context.Context) (cache.Cache, error) {
 // Stop does nothing: requests still run, and need the caches.
 func (*App) Stop() error { return nil }
 
-// Cleanup lets go of the caches. Requests that still
-// run keep what they have; a cache that is closed under them refuses.
+// Cleanup lets go of the caches. Requests that still run keep what they have; a
+// cache that is closed under them refuses.
 func (a *App) Cleanup() error {
 	var errs []error
 	for name, s := range a.stores {

@@ -159,6 +159,11 @@ func (r *Record) End() time.Time {
 	return r.Expires
 }
 
+// IsUseOf tells whether r only says that old, which it replaces, was used.
+func (r *Record) IsUseOf(old *Record) bool {
+	return r.Value == old.Value && r.Expires.Equal(old.Expires)
+}
+
 // Live tells whether the record still holds at now. A clock that was set back
 // does not lengthen an idle record's life beyond Expires.
 func (r *Record) Live(now time.Time) bool { return now.Before(r.End()) }

@@ -251,8 +251,9 @@ func TestEveryCommitIsSynced(t *testing.T) {
 	}
 }
 
-// fullDisk is a process that may write no file past 256 KB.
-func fullDisk(path string) {
+// signOutWhenFull fills the disk, which a limit of the file's size stands for, and
+// checks that sign-outs go on and that sweeping makes room.
+func signOutWhenFull(path string) {
 	fail := func(format string, args ...any) {
 		fmt.Printf(format+"\n", args...)
 		os.Exit(1)
@@ -305,7 +306,7 @@ func limited(t *testing.T, mode, path string, bytes int) string {
 }
 
 func TestFullDiskStillSignsOutAndRecoversBySweeping(t *testing.T) {
-	if wrong := limited(t, "full", newPath(t), 256<<10); wrong != "" {
+	if wrong := limited(t, "sign out when full", newPath(t), 256<<10); wrong != "" {
 		t.Error(wrong)
 	}
 }

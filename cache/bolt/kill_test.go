@@ -30,13 +30,6 @@ const killRounds = 200
 
 // TestMain is also the process that gets killed, or runs out of disk.
 func TestMain(m *testing.M) {
-	if path := os.Getenv("BOLT_TEST_WRITE"); path != "" {
-		first, _ := strconv.Atoi(os.Getenv("BOLT_TEST_FIRST"))
-		writeForEver(path, first)
-	}
-	if path := os.Getenv("BOLT_TEST_FULL"); path != "" {
-		writeUntilFull(path)
-	}
 	if mode := os.Getenv("BOLT_TEST_MODE"); mode != "" {
 		limitFiles()
 		runMode(mode, os.Getenv("BOLT_TEST_PATH"))
@@ -157,7 +150,7 @@ func TestKilledAtAnyMomentItLosesNoSessionAndOpensNoGate(t *testing.T) {
 func runAndKill(t *testing.T, path string, first, lines int) told {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), "BOLT_TEST_WRITE="+path, "BOLT_TEST_FIRST="+strconv.Itoa(first))
+	cmd.Env = append(os.Environ(), "BOLT_TEST_MODE=write", "BOLT_TEST_PATH="+path, "BOLT_TEST_FIRST="+strconv.Itoa(first))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -205,8 +198,14 @@ func limitFiles() {
 
 // runMode is what another process does.
 func runMode(mode, path string) {
-	if mode == "full" {
-		fullDisk(path)
+	switch mode {
+	case "write":
+		first, _ := strconv.Atoi(os.Getenv("BOLT_TEST_FIRST"))
+		writeForEver(path, first)
+	case "write until full":
+		writeUntilFull(path)
+	case "sign out when full":
+		signOutWhenFull(path)
 	}
 	if _, err := Open(path, memory.Options{}, zap.NewNop()); err != nil {
 		fmt.Println(err)
@@ -218,7 +217,6 @@ func runMode(mode, path string) {
 // writeUntilFull writes until the disk is full, which a limit of the file's size
 // stands for, and checks what holds then.
 func writeUntilFull(path string) {
-	limitFiles()
 	fail := func(format string, args ...any) {
 		fmt.Printf(format+"\n", args...)
 		os.Exit(1)
@@ -252,7 +250,7 @@ func writeUntilFull(path string) {
 func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "number-verify.db")
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), "BOLT_TEST_FULL="+path, fmt.Sprint("BOLT_TEST_LIMIT=", 256<<10))
+	cmd.Env = append(os.Environ(), "BOLT_TEST_MODE=write until full", "BOLT_TEST_PATH="+path, fmt.Sprint("BOLT_TEST_LIMIT=", 256<<10))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

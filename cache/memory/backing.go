@@ -80,7 +80,7 @@ func (c *Cache) store(key cache.Key, ref cache.Ref, there *entry, rec *cache.Rec
 	if c.backing == nil {
 		return nil
 	}
-	used := there != nil && there.sealed == nil && there.Value == rec.Value && there.Expires.Equal(rec.Expires)
+	used := there != nil && there.sealed == nil && rec.IsUseOf(&there.Record)
 	return c.backing.Store(key, ref, rec, used)
 }
 

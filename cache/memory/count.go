@@ -76,15 +76,15 @@ func (c *Cache) keep(counters []counter) error {
 			return cache.ErrFull
 		}
 	}
-	for i := range counters {
-		n := &counters[i]
-		if c.backing != nil {
-			// a use: the attempt that it counts for is written right after, and
-			// takes it along
-			if err := c.backing.Store(n.key, n.ref, &n.e.Record, true); err != nil {
-				c.dismissAll(counters)
-				return err
-			}
+	for _, n := range counters {
+		if c.backing == nil {
+			break
+		}
+		// a use: the attempt that it counts for is written right after, and
+		// takes it along
+		if err := c.backing.Store(n.key, n.ref, &n.e.Record, true); err != nil {
+			c.dismissAll(counters)
+			return err
 		}
 	}
 	for _, n := range counters {
@@ -123,8 +123,7 @@ func (c *Cache) uncount(ctx context.Context, event cache.Counted) error {
 	if count == nil {
 		return nil
 	}
-	less := &cache.Record{Value: count.Without(event.Slot), Expires: n.there.Expires}
-	n.e = &entry{kind: cache.KindCount, Record: *less}
+	n.e = &entry{kind: cache.KindCount, Record: cache.Record{Value: count.Without(event.Slot), Expires: n.there.Expires}}
 	return c.keep([]counter{n})
 }
 

@@ -211,7 +211,7 @@ func TestOutageDoesNotReviveASessionThatWasEndedElsewhere(t *testing.T) {
 // before everybody knows.
 func TestSessionReadFromALostConnectionIsNotConfirmedByIt(t *testing.T) {
 	h := newHeld(Options{}.withDefaults())
-	defer func() { must(t, h.close()) }()
+	defer func() { must(t, h.sessions.Close()) }()
 	h.hold(sessionKey, "raw", sessionRecord(), h.mark())
 	h.lost(time.Now().Add(-h.stale))
 	if h.confirm(sessionKey, "raw", h.mark(), true) == nil {

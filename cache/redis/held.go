@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -151,11 +150,4 @@ func (h *held) invalidated(keys []rueidis.RedisMessage) {
 			h.drop(ref)
 		}
 	}
-}
-
-func (h *held) close() error {
-	if err := h.sessions.Close(); err != nil && !errors.Is(err, cache.ErrClosed) {
-		return err
-	}
-	return nil
 }

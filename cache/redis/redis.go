@@ -79,8 +79,8 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 	if c.held.get(key) == nil {
 		// unknown here: the server must not remember for us what is not there,
 		// or strangers could fill its memory by asking
-		if raw, err := c.raw(ctx, ref); err == nil && raw == "" {
-			return nil, nil
+		if raw, err := c.raw(ctx, ref); err != nil || raw == "" {
+			return nil, err
 		}
 	}
 	before := c.held.mark()
@@ -194,8 +194,7 @@ func (c *Cache) replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 	if err != nil {
 		return err
 	}
-	used := old != nil && old.Value == rec.Value && old.Expires.Equal(rec.Expires)
-	if life > 0 && !used {
+	if used := old != nil && rec.IsUseOf(old); life > 0 && !used {
 		if err := c.tag(ctx, key.Ref(), rec); err != nil {
 			return err
 		}
@@ -288,7 +287,7 @@ func (c *Cache) Close() error {
 	if client := c.client.Load(); client != nil {
 		(*client).Close()
 	}
-	return c.held.close()
+	return c.held.sessions.Close()
 }
 
 // begin bounds what a call takes.
@@ -308,7 +307,7 @@ var errTimeout = errors.New("no answer in time")
 // failed tells what the cache answers by design from a failure.
 func (c *Cache) failed(ctx context.Context, err error) error {
 	switch {
-	case err == nil, errors.Is(err, cache.ErrConflict):
+	case err == nil, errors.Is(err, cache.ErrConflict), errors.As(err, new(*cache.LimitError)):
 		return err
 	case c.closed.Load():
 		return cache.ErrClosed
@@ -319,10 +318,6 @@ func (c *Cache) failed(ctx context.Context, err error) error {
 	}
 	if refused, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(refused.Error(), "OOM ") {
 		return fmt.Errorf("redis: maxmemory is reached: %w", cache.ErrFull)
-	}
-	var limit *cache.LimitError
-	if errors.As(err, &limit) {
-		return err
 	}
 	return fmt.Errorf("redis: %w", err)
 }
