@@ -135,12 +135,6 @@ func (g *Gate) keepClaimed(ctx context.Context, key cache.Key) (letGo func()) {
 // billed that was too much or could not be finished, calls the provider, and
 // completes the record.
 func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
-	done, err := g.cfg.Breaker.Allow(s.number.E164)
-	if err != nil {
-		return pressOf(g.notAllowed("start", err))
-	}
-	outcome := errNotCalled
-	defer func() { done(outcome) }()
 	g.CheckSecret(ctx)
 	nonce := newID()
 	id := attemptID(nonce)
@@ -154,6 +148,14 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 	if code != "" {
 		return &cache.Press{Code: string(code), RetryAt: retryAt(retry)}
 	}
+	// only now: what a limit refuses must not take up calls
+	done, err := g.cfg.Breaker.Allow(s.number.E164)
+	if err != nil {
+		g.uncount(ctx, counted)
+		return pressOf(g.notAllowed("start", err))
+	}
+	outcome := errNotCalled
+	defer func() { done(outcome) }()
 	reserved := g.attemptRecord(attempt)
 	if err := g.replace(ctx, key, nil, reserved); err != nil {
 		g.uncount(ctx, counted)
