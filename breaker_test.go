@@ -3,6 +3,7 @@ package numberverify_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,35 +59,53 @@ func TestExhaustedCreditsStopCallsAfterThree(t *testing.T) {
 		if i >= 3 {
 			code = "provider_unavailable"
 		}
-		visitor.press(fmt.Sprintf("06 39 98 10 %02d", i)).is(t, http.StatusServiceUnavailable, code)
+		a := visitor.press(fmt.Sprintf("06 39 98 10 %02d", i))
+		a.is(t, http.StatusServiceUnavailable, code)
+		if i >= 3 {
+			a.retryAfter(t, 4*time.Minute, 5*time.Minute)
+		}
 	}
 	if calls := w.sim.Calls(); calls.Token != 3 {
 		t.Errorf("%+v", calls)
 	}
 }
 
-// Who comes back while the provider is not called has been paid for: he waits for
-// it as long as result_wait, and no longer.
-func TestVisitorWhoComesBackWhileCallsAreSuspendedIsNotGivenUpAtOnce(t *testing.T) {
+// Who comes back during an outage has been paid for: the result is asked for
+// before the visitor is given up, once.
+func TestVisitorWhoComesBackDuringAnOutageIsNotLostForIt(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
-	w.loadWith(fromAnywhere, account)
-	visitor := w.from("192.0.2.100")
+	w.loadWith(fromAnywhere, strings.Replace(account, "result_wait 3s", "result_wait 9s", 1))
+	visitor, other := w.from("192.0.2.100"), w.from("192.0.2.101")
 	callback := visitor.open(visitor.press("06 39 98 00 01").location()).location()
+	lost := other.open(other.press("06 39 98 00 02").location()).location()
 	failStarts(t, w)
-	a := visitor.follow(visitor.open(callback))
-	if a.StatusCode != http.StatusOK || refresh.FindString(a.body) == "" {
-		t.Fatalf("the visitor is at %s: %d %q", a.Request.URL.Path, a.StatusCode, a.code())
+	waiting := visitor.follow(visitor.open(callback))
+	if waiting.StatusCode != http.StatusOK || refresh.FindString(waiting.body) == "" || w.sim.Calls().Result != 0 {
+		t.Fatalf("the visitor is at %s: %d %q", waiting.Request.URL.Path, waiting.StatusCode, waiting.code())
 	}
-	began := time.Now()
-	a = visitor.arrive(a)
-	if a.code() != "provider_unavailable" {
+	otherWaits := other.follow(other.open(lost))
+	if a := visitor.arrive(waiting); a.StatusCode != http.StatusOK || a.Request.URL.Path != "/account/" {
 		t.Errorf("the visitor ends at %s: %d %q", a.Request.URL, a.StatusCode, a.code())
 	}
-	if took := time.Since(began); took < time.Second || took > 10*time.Second {
-		t.Errorf("it took %v", took)
+	if a := other.arrive(otherWaits); a.code() != "number_mismatch" {
+		t.Errorf("the other ends at %s: %d %q", a.Request.URL, a.StatusCode, a.code())
 	}
-	if calls := w.sim.Calls(); calls.Result != 0 {
+	if calls := w.sim.Calls(); calls.Result != 2 {
 		t.Errorf("%d calls for a result", calls.Result)
 	}
-	visitor.refused("/account/")
+}
+
+func TestVisitorWhoComesBackWhenCreditsHaveRunOutIsVerifiedAtOnce(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(account)
+	visitor := w.from("192.0.2.100")
+	callback := visitor.open(visitor.press("06 39 98 00 01").location()).location()
+	w.sim.SetCredits(false)
+	for i := range 4 {
+		w.from("192.0.2.1").press(fmt.Sprintf("06 39 98 10 %02d", i))
+	}
+	if a := visitor.open(callback); a.location() != "/account/" {
+		t.Errorf("%d to %s", a.StatusCode, a.location())
+	}
+	visitor.passes("/account/")
 }

@@ -287,7 +287,8 @@ func (g *Gate) resultDeadline(a *cache.Attempt) time.Time {
 // the answer is in the cache.
 func (g *Gate) ask(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string) (done <-chan struct{}, err error) {
 	a := *rec.Value.(*cache.Attempt)
-	called, err := g.cfg.Breaker.Allow(a.Number)
+	isLast := a.Asked == 0 && time.Until(g.resultDeadline(&a)) <= lastChance
+	called, err := g.cfg.Breaker.Result(a.Number, isLast)
 	if err != nil {
 		return closed, g.postpone(ctx, o, key, rec, browser, err)
 	}

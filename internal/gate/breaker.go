@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -24,6 +25,9 @@ const (
 	// reload ends it.
 	mistakeFailures = 3
 	mistakeTime     = 5 * time.Minute
+	// lastChance is how long before its deadline a result that nobody has asked
+	// for yet is asked for even so: it has been paid for.
+	lastChance = 5 * time.Second
 	// maxCalls is how many calls may be under way: a slow provider must not
 	// take up what Caddy needs for everything else. Fewer than the connections
 	// that a verifier opens, or calls would run out of time in their queue.
@@ -31,17 +35,35 @@ const (
 )
 
 var (
-	errSuspended = errors.New("calls to the provider are suspended")
-	errCrowded   = errors.New("too many calls to the provider are under way")
+	errCrowded = errors.New("too many calls to the provider are under way")
 	// errNotCalled is the outcome of a call that was not made.
 	errNotCalled = errors.New("the provider was not called")
 )
+
+// suspendedError says that the provider is not called now.
+type suspendedError struct {
+	// until is when one call is let through.
+	until time.Time
+}
+
+// Error implements error.
+func (*suspendedError) Error() string { return "calls to the provider are suspended" }
+
+// suspendedUntil is when calls that err says to be suspended may go on; zero where
+// it does not say that.
+func suspendedUntil(err error) time.Time {
+	var suspended *suspendedError
+	if errors.As(err, &suspended) {
+		return suspended.until
+	}
+	return time.Time{}
+}
 
 // Breaker keeps a provider that fails from being called, and bounds how many calls
 // are under way. One stands before each verifier account.
 type Breaker struct {
 	log             *zap.Logger
-	outage, mistake *gobreaker.TwoStepCircuitBreaker[struct{}]
+	outage, mistake *circuit
 	calls           chan struct{}
 
 	mu sync.Mutex
@@ -52,48 +74,105 @@ type Breaker struct {
 // NewBreaker returns one that lets calls through.
 func NewBreaker(log *zap.Logger) *Breaker {
 	b := &Breaker{log: log, calls: make(chan struct{}, maxCalls), failing: make(map[string]bool)}
-	b.outage = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name: "outage", Timeout: outageTime, OnStateChange: b.changed,
-		ReadyToTrip: func(c gobreaker.Counts) bool {
-			return c.ConsecutiveFailures >= outageFailures && b.numbers() >= outageNumbers
-		},
-		IsSuccessful: func(err error) bool { return !isOutage(err) },
-		IsExcluded:   func(err error) bool { return isNoCall(err) || isMistake(err) },
+	b.outage = b.newCircuit("outage", outageTime, isOutage, func(c gobreaker.Counts) bool {
+		return c.ConsecutiveFailures >= outageFailures && b.numbers() >= outageNumbers
 	})
-	b.mistake = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name: "misconfiguration", Timeout: mistakeTime, OnStateChange: b.changed,
-		ReadyToTrip:  func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= mistakeFailures },
-		IsSuccessful: func(err error) bool { return !isMistake(err) },
-		IsExcluded:   func(err error) bool { return isNoCall(err) || isOutage(err) },
+	b.mistake = b.newCircuit("misconfiguration", mistakeTime, isMistake, func(c gobreaker.Counts) bool {
+		return c.ConsecutiveFailures >= mistakeFailures
 	})
 	return b
 }
 
-// Allow lets a call for a number through, or returns at once why not. The caller
-// calls done with the call's error, or with errNotCalled.
-func (b *Breaker) Allow(number string) (done func(error), err error) {
+// circuit is open, which stops calls, for one cause.
+type circuit struct {
+	*gobreaker.TwoStepCircuitBreaker[struct{}]
+	// until is when one that is open lets a call through, in Unix nanoseconds.
+	until atomic.Int64
+}
+
+// newCircuit returns one that opens when trips says so, for a time. Failures of
+// another cause say nothing about its own.
+func (b *Breaker) newCircuit(cause string, lasts time.Duration, isFailure func(error) bool, trips func(gobreaker.Counts) bool) *circuit {
+	c := new(circuit)
+	c.TwoStepCircuitBreaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name: cause, Timeout: lasts, ReadyToTrip: trips,
+		IsSuccessful: func(err error) bool { return !isFailure(err) },
+		IsExcluded: func(err error) bool {
+			return isNoCall(err) || (!isFailure(err) && (isOutage(err) || isMistake(err)))
+		},
+		OnStateChange: func(_ string, _, to gobreaker.State) {
+			if to == gobreaker.StateOpen {
+				c.until.Store(time.Now().Add(lasts).UnixNano())
+			}
+			b.changed(cause, to)
+		},
+	})
+	return c
+}
+
+// allow lets a call through, or says until when none is.
+func (c *circuit) allow() (done func(error), err error) {
+	done, err = c.Allow()
+	if err != nil {
+		return nil, &suspendedError{until: time.Unix(0, c.until.Load())}
+	}
+	return done, nil
+}
+
+// Start lets the calls of a number's start through, or returns at once why not.
+// The caller calls done with their error, or with errNotCalled.
+func (b *Breaker) Start(number string) (done func(error), err error) {
+	return b.call(number, b.mistake, b.outage)
+}
+
+// Result is Start for the call for a result, which has been paid for: a mistake
+// that stops starts, like credits that have run out, does not stop it, and where
+// it is the last chance nor does an outage.
+func (b *Breaker) Result(number string, isLast bool) (done func(error), err error) {
+	circuits := []*circuit{b.outage}
+	if isLast {
+		circuits = nil
+	}
+	called, err := b.call(number, circuits...)
+	if err != nil {
+		return nil, err
+	}
+	return func(err error) {
+		called(err)
+		if !isMistake(err) {
+			return // that results are given does not show that starts would be
+		}
+		if tell, refused := b.mistake.allow(); refused == nil {
+			tell(err)
+		}
+	}, nil
+}
+
+// call takes one of the calls that may be under way, and asks the circuits.
+func (b *Breaker) call(number string, circuits ...*circuit) (done func(error), err error) {
 	select {
 	case b.calls <- struct{}{}:
 	default:
 		return nil, errCrowded
 	}
-	mistakeDone, err := b.mistake.Allow()
-	if err != nil {
-		<-b.calls
-		return nil, errSuspended
-	}
-	outageDone, err := b.outage.Allow()
-	if err != nil {
-		mistakeDone(errNotCalled)
-		<-b.calls
-		return nil, errSuspended
-	}
-	return func(err error) {
+	told := []func(error){func(err error) {
 		<-b.calls
 		b.note(number, err)
-		mistakeDone(err)
-		outageDone(err)
-	}, nil
+	}}
+	done = func(err error) {
+		for _, tell := range told {
+			tell(err)
+		}
+	}
+	for _, c := range circuits {
+		tell, err := c.allow()
+		if err != nil {
+			done(errNotCalled)
+			return nil, err
+		}
+		told = append(told, tell)
+	}
+	return done, nil
 }
 
 // note remembers whose calls have failed in a row.
@@ -115,8 +194,8 @@ func (b *Breaker) numbers() int {
 	return len(b.failing)
 }
 
-func (b *Breaker) changed(name string, from, to gobreaker.State) {
-	fields := []zap.Field{zap.String("cause", name), zap.Stringer("state", to)}
+func (b *Breaker) changed(cause string, to gobreaker.State) {
+	fields := []zap.Field{zap.String("cause", cause), zap.Stringer("state", to)}
 	if to == gobreaker.StateOpen {
 		b.log.Error("calls to the provider suspended", fields...)
 		return

@@ -26,7 +26,7 @@ func numberOf(i int) string { return fmt.Sprintf("+336399810%02d", i) }
 func called(t *testing.T, b *Breaker, n, numbers int, err error) {
 	t.Helper()
 	for i := range n {
-		done, refused := b.Allow(numberOf(i % numbers))
+		done, refused := b.Start(numberOf(i % numbers))
 		if refused != nil {
 			t.Fatalf("call %d: %v", i, refused)
 		}
@@ -35,11 +35,11 @@ func called(t *testing.T, b *Breaker, n, numbers int, err error) {
 }
 
 func isOpen(b *Breaker) bool {
-	done, err := b.Allow(numberOf(99))
+	done, err := b.Start(numberOf(99))
 	if err == nil {
 		done(errNotCalled)
 	}
-	return errors.Is(err, errSuspended)
+	return !suspendedUntil(err).IsZero()
 }
 
 func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
@@ -106,8 +106,11 @@ func TestBreakerLetsOneThroughAndThenAll(t *testing.T) {
 				if !isOpen(b) {
 					t.Error("it ends too early")
 				}
+				if _, err := b.Start(numberOf(1)); !suspendedUntil(err).Equal(time.Now()) {
+					t.Errorf("it says to end at %v, not %v", suspendedUntil(err), time.Now())
+				}
 				advance(time.Millisecond)
-				probe, err := b.Allow(numberOf(1))
+				probe, err := b.Start(numberOf(1))
 				if err != nil {
 					t.Fatalf("nobody gets through: %v", err)
 				}
@@ -139,19 +142,63 @@ func TestSlowProviderIsCalledSoManyTimesAtOnce(t *testing.T) {
 	b := NewBreaker(zap.NewNop())
 	var under []func(error)
 	for i := range maxCalls {
-		done, err := b.Allow(numberOf(i % 100))
+		done, err := b.Start(numberOf(i % 100))
 		if err != nil {
 			t.Fatalf("call %d: %v", i, err)
 		}
 		under = append(under, done)
 	}
-	if _, err := b.Allow(numberOf(1)); !errors.Is(err, errCrowded) || codeOf(err) != Busy {
+	if _, err := b.Start(numberOf(1)); !errors.Is(err, errCrowded) || codeOf(err) != Busy {
 		t.Errorf("one more: %v", err)
 	}
 	under[0](nil)
-	done, err := b.Allow(numberOf(1))
+	done, err := b.Start(numberOf(1))
 	if err != nil {
 		t.Fatalf("after the end of one: %v", err)
 	}
 	done(nil)
+}
+
+func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {
+	for name, test := range map[string]struct {
+		err          error
+		n            int
+		isLast, asks bool
+	}{
+		"a mistake":                    {mistake, 3, false, true},
+		"an outage":                    {outage, 10, false, false},
+		"an outage at the last chance": {outage, 10, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := NewBreaker(zap.NewNop())
+			called(t, b, test.n, 3, test.err)
+			if !isOpen(b) {
+				t.Fatal("starts go on")
+			}
+			done, err := b.Result(numberOf(1), test.isLast)
+			if (err == nil) != test.asks {
+				t.Fatalf("asked: %v", err)
+			}
+			if err == nil {
+				done(nil)
+			}
+			if !isOpen(b) {
+				t.Error("a result has starts go on")
+			}
+		})
+	}
+}
+
+func TestMistakesInAnswersForResultsStopStarts(t *testing.T) {
+	b := NewBreaker(zap.NewNop())
+	for i := range mistakeFailures {
+		done, err := b.Result(numberOf(i), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done(mistake)
+	}
+	if !isOpen(b) {
+		t.Error("starts go on")
+	}
 }

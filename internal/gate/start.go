@@ -90,8 +90,6 @@ func (g *Gate) isWaiting(ctx context.Context, o *origin, id string) bool {
 
 // firstPress starts the attempt and leaves its answer for later presses.
 func (g *Gate) firstPress(ctx context.Context, s starter) *cache.Press {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
-	defer cancel()
 	began := time.Now()
 	letGo := g.keepClaimed(ctx, g.pressKey(s))
 	press := g.begin(ctx, s)
@@ -149,28 +147,19 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 		return &cache.Press{Code: string(code), RetryAt: retryAt(retry)}
 	}
 	// only now: what a limit refuses must not take up calls
-	done, err := g.cfg.Breaker.Allow(s.number.E164)
+	done, err := g.cfg.Breaker.Start(s.number.E164)
 	if err != nil {
 		g.uncount(ctx, counted)
-		return pressOf(g.notAllowed("start", err))
+		return &cache.Press{Code: string(g.notAllowed("start", err)), RetryAt: suspendedUntil(err)}
 	}
-	outcome := errNotCalled
-	defer func() { done(outcome) }()
 	reserved := g.attemptRecord(attempt)
 	if err := g.replace(ctx, key, nil, reserved); err != nil {
+		done(errNotCalled)
 		g.uncount(ctx, counted)
 		return pressOf(g.failed("start", err))
 	}
-	started, err := g.cfg.Verifier.Start(ctx, verifier.StartRequest{
-		Number:      s.number.E164,
-		CallbackURL: s.origin.url + g.cfg.Path + "/callback",
-		State:       nonce,
-		Claim:       g.claim,
-	})
-	if err == nil && (started == nil || started.URL == "") {
-		err = &verifier.Error{Call: "start", Err: errors.New("no address to send the visitor to")}
-	}
-	outcome = err
+	started, err := g.callStart(ctx, s, nonce)
+	done(err)
 	if err != nil {
 		return pressOf(g.startFailed(ctx, s, key, attempt, err))
 	}
@@ -180,7 +169,7 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 		full.Deadline = full.AskUntil
 	}
 	if err := g.replace(ctx, key, reserved, g.attemptRecord(&full)); err != nil {
-		return pressOf(g.failed("start", err))
+		return pressOf(g.startFailed(ctx, s, key, attempt, err))
 	}
 	if err := g.remove(ctx, g.refusalKey(s.origin, s.browser).Ref()); err != nil {
 		g.log.Warn("earlier refusal not forgotten", zap.Error(err))
@@ -188,6 +177,22 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 	g.log.Info("attempt started", zap.String("attempt", publicID(id)),
 		zap.String("number", Mask(full.Number)), zap.String("operator", full.Operator))
 	return &cache.Press{Attempt: id, URL: started.URL}
+}
+
+// callStart has the provider begin the attempt.
+func (g *Gate) callStart(ctx context.Context, s starter, nonce string) (*verifier.Started, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	started, err := g.cfg.Verifier.Start(ctx, verifier.StartRequest{
+		Number:      s.number.E164,
+		CallbackURL: s.origin.url + g.cfg.Path + "/callback",
+		State:       nonce,
+		Claim:       g.claim,
+	})
+	if err == nil && (started == nil || started.URL == "") {
+		err = &verifier.Error{Call: "start", Err: errors.New("no address to send the visitor to")}
+	}
+	return started, err
 }
 
 func retryAt(after time.Duration) time.Time {
