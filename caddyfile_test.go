@@ -99,6 +99,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"no public_url, one of two": {"http://localhost, http://www.example.com {\nnumber_verify {\n" + dqeBlock + "\n}\n}", ":2", "public_url"},
 		"public_url, empty port":    {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com:", 1), ":10", "must end with a port from 1 to 65535"},
 		"public_url, port too high": {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com:99999", 1), ":10", "must end with a port from 1 to 65535"},
+		"public_url, port 0443":     {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com:0443", 1), ":10", "must end with a port from 1 to 65535"},
 		"public_url, port 0":        {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com:0", 1), ":10", "must end with a port from 1 to 65535"},
 		"public_url with a path":    {strings.Replace(site(""), "public_url https://www.example.com", "public_url https://www.example.com/x", 1), ":10", "must end after the host or port"},
 		"public_url, no scheme":     {strings.Replace(site(""), "public_url https://www.example.com", "public_url www.example.com", 1), ":10", "must begin with https:// or http://"},

@@ -43,7 +43,9 @@ func ParseOrigin(s string) (*url.URL, error) {
 	if (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return nil, errors.New("must end after the host or port")
 	}
-	if port, err := strconv.ParseUint(u.Port(), 10, 16); strings.HasSuffix(u.Host, ":") || (u.Port() != "" && (err != nil || port == 0)) {
+	port := u.Port()
+	n, err := strconv.ParseUint(port, 10, 16)
+	if strings.HasSuffix(u.Host, ":") || (port != "" && (err != nil || n == 0 || port[0] == '0')) {
 		return nil, errors.New("must end with a port from 1 to 65535, or none")
 	}
 	if strings.ContainsAny(u.Host, "*{} ") {
