@@ -1,0 +1,16 @@
+// Package adversary attacks a site behind the gate, from outside, as strangers do.
+//
+// It has no code of its own, only tests: each starts a Caddy as a process, with a
+// site behind it that notes what arrives, a provider, and tries a class of
+// vectors against them. A vector says what it does and what it imitates. They
+// attack whatever Caddy they are given:
+//
+//	go test ./internal/adversary -caddy "$PWD/caddy"
+//
+// and one made of this checkout where they are given none.
+//
+// Where to look: suite_test.go for how vectors are run and counted, site_test.go
+// and upstream_test.go for what is attacked, wire_test.go for how requests are
+// sent that no honest client sends, visitor_test.go for a browser that behaves.
+// The other files are a class of vectors each.
+package adversary

@@ -1,0 +1,238 @@
+package adversary
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/examples/simulator"
+)
+
+// account is what most vectors attack: a path behind the gate, others open.
+const account = `
+@account path /account /account/*
+number_verify @account {
+	GATE
+}
+reverse_proxy UPSTREAM
+`
+
+// whole is a site that is all behind the gate.
+const whole = `
+number_verify {
+	GATE
+}
+reverse_proxy UPSTREAM
+`
+
+// gate are the options of all gates. Limits are out of the way: they have tests
+// of their own.
+const gate = `
+	public_url http://PLAIN https://SECURE
+	result_wait 3s
+	limits {
+		number 100000 1h 100000
+		client 100000 10m
+	}
+	verifier dqe {
+		server PROVIDER
+		licence ` + simulator.DefaultLicence + `
+		client_secret {env.ADVERSARY_CLIENT_SECRET}
+		name "` + simulator.DefaultName + `"
+		timeout 1s
+	}
+`
+
+// secretOfSite stands in the environment of Caddy, for those who would have it
+// expanded.
+const secretOfSite = "environment-of-the-site-9f2c"
+
+// site is a real Caddy in a process of its own, with the site that it serves and
+// the provider that it asks.
+type site struct {
+	t *testing.T
+	// plain and secure are the host:port of the site, by http and by https.
+	plain, secure string
+	upstream      *upstream
+	provider      *simulator.Simulator
+	logFile       string
+}
+
+// newSite starts one, with the simulator as provider, and options of Caddy's
+// servers.
+func newSite(t *testing.T, body string, servers ...string) *site {
+	t.Helper()
+	return newSiteOf(t, body, simulator.New(simulator.Options{PendingFor: time.Second}), servers...)
+}
+
+// newSiteOf starts one that asks that provider.
+func newSiteOf(t *testing.T, body string, provider http.Handler, servers ...string) *site {
+	t.Helper()
+	server := httptest.NewServer(provider)
+	t.Cleanup(server.Close)
+	s := &site{
+		t: t, plain: freeAddr(t), secure: strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1),
+		upstream: newUpstream(t), logFile: filepath.Join(t.TempDir(), "caddy.log"),
+	}
+	s.provider, _ = provider.(*simulator.Simulator)
+	s.start(s.caddyfile(strings.ReplaceAll(body, "GATE", gate), server.URL, servers))
+	t.Cleanup(s.checkLog)
+	return s
+}
+
+func (s *site) caddyfile(body, provider string, servers []string) string {
+	return strings.NewReplacer(
+		"PROVIDER", provider, "UPSTREAM", s.upstream.addr, "PLAIN", s.plain, "SECURE", s.secure,
+	).Replace(fmt.Sprintf(`{
+	admin off
+	persist_config off
+	skip_install_trust
+	auto_https disable_redirects
+	grace_period 1s
+	storage file_system %s
+	log {
+		output file %s
+		level INFO
+	}
+	servers {
+		protocols h1 h2 h2c h3
+		%s
+	}
+}
+http://:%s, https://SECURE {
+	bind 127.0.0.1
+	log
+	%s
+}
+`, s.t.TempDir(), s.logFile, strings.Join(servers, "\n"), port(s.plain), body))
+}
+
+func port(addr string) string { return addr[strings.LastIndex(addr, ":")+1:] }
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start runs Caddy until the test ends, and waits until it serves.
+func (s *site) start(caddyfile string) {
+	s.t.Helper()
+	file := filepath.Join(s.t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	binary := *caddyFile
+	if binary == "" {
+		binary = os.Args[0]
+	}
+	cmd := exec.Command(binary, "run", "--config", file, "--adapter", "caddyfile")
+	cmd.Env = append(os.Environ(), "ADVERSARY_IS_CADDY=1", "ADVERSARY_CLIENT_SECRET="+simulator.DefaultClientSecret, "ADVERSARY_SECRET="+secretOfSite)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+	})
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		select {
+		case err := <-ended:
+			ended <- err
+			s.t.Fatalf("Caddy ended: %v\n%s", err, &out)
+		case <-tick.C:
+		}
+		if s.serves() {
+			s.upstream.take()
+			return
+		}
+	}
+	s.t.Fatalf("Caddy does not serve:\n%s", &out)
+}
+
+// serves tells whether both listeners answer.
+func (s *site) serves() bool {
+	for _, w := range []wire{http11, http2TLS} {
+		if a := w.send(s, request{method: "GET", path: "/public"}); a.status == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// log is what Caddy has logged.
+func (s *site) log() string {
+	text, err := os.ReadFile(s.logFile)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// checkLog searches the log for what must not be there. Each line has to be one
+// that Caddy wrote itself.
+func (s *site) checkLog() {
+	for line := range strings.Lines(s.log()) {
+		var entry struct {
+			Level, Logger, Msg string
+			Err                string `json:"error"`
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "" {
+			s.t.Errorf("the log holds a line of somebody else: %.200s", line)
+		}
+		if strings.Contains(line, "panic") {
+			s.t.Errorf("the log holds a panic: %.2000s", line)
+		}
+		if strings.Contains(line, secretOfSite) || strings.Contains(line, simulator.DefaultClientSecret) {
+			s.t.Errorf("the log holds a secret: %.500s", line)
+		}
+		if strings.HasPrefix(entry.Logger, "http.handlers.number_verify") && strings.Contains(strings.NewReplacer(" ", "", ".", "", "-", "").Replace(line), "6399800") {
+			s.t.Errorf("the gate logs a number: %s", line)
+		}
+	}
+}
+
+// What is tried below could fail: each wire brings an honest visitor to the site.
+func TestEachWireBringsAnHonestVisitorToTheSite(t *testing.T) {
+	s := newSite(t, account)
+	for _, w := range wires {
+		t.Run(w.name, func(t *testing.T) {
+			v := s.visitor(t, s.origin(w)).verify()
+			s.upstream.take()
+			r := request{method: "POST", path: "/account/", body: "a", fields: []string{v.cookie()}}
+			if a := w.send(s, r); a.status != http.StatusOK || a.body != arrived {
+				t.Errorf("%d %q", a.status, a.body)
+			}
+			if n := s.verified(t); n != 1 {
+				t.Errorf("%d requests reached the site", n)
+			}
+			w.send(s, request{method: "GET", path: "/public"})
+			if got := s.upstream.take(); len(got) != 1 || got[0].uri != "/public" || len(got[0].breaches()) > 0 {
+				t.Errorf("what is open arrived as %v", got)
+			}
+			w.send(s, request{method: "GET", path: "/account/"})
+			if got := s.upstream.take(); len(got) != 0 {
+				t.Error("a stranger arrives too")
+			}
+		})
+	}
+}
