@@ -30,7 +30,7 @@ import (
 
 // caddyfiles are all of the repository by name: the files, and the blocks of
 // the README.
-func caddyfiles(t *testing.T) map[string]string {
+func caddyfiles(t testing.TB) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
 	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {

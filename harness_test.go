@@ -31,7 +31,7 @@ import (
 // the provider, all on loopback. When its test ends, nothing secret may stand in
 // anything that was logged or shown.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	sim      *simulator.Simulator
 	simURL   string
 	upstream *upstream
@@ -41,7 +41,7 @@ type world struct {
 	secrets  *secrets
 }
 
-func newWorld(t *testing.T, options simulator.Options) *world {
+func newWorld(t testing.TB, options simulator.Options) *world {
 	t.Helper()
 	w := &world{t: t, secrets: &secrets{}, logFile: filepath.Join(t.TempDir(), "caddy.log")}
 	w.secrets.addNumbers()
@@ -82,7 +82,7 @@ func stateOf(redirectURI string) string {
 	return u.Query().Get("state")
 }
 
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -191,7 +191,7 @@ type received struct {
 	trailer http.Header
 }
 
-func newUpstream(t *testing.T) *upstream {
+func newUpstream(t testing.TB) *upstream {
 	u := &upstream{}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -216,7 +216,7 @@ func (u *upstream) take() []*received {
 
 // browser is a visitor's browser: it keeps cookies, and says that it navigates.
 type browser struct {
-	t      *testing.T
+	t      testing.TB
 	world  *world
 	client *http.Client
 }
