@@ -65,6 +65,11 @@ type site struct {
 	upstream      *upstream
 	provider      *simulator.Simulator
 	logFile       string
+	// body and providerURL make another node of the site.
+	body, providerURL string
+	// askedBefore is how many results the provider had been asked for when the
+	// current story began.
+	askedBefore int
 }
 
 // newSite starts one, with the simulator as provider, and options of Caddy's
@@ -79,19 +84,35 @@ func newSiteOf(t *testing.T, body string, provider http.Handler, servers ...stri
 	t.Helper()
 	server := httptest.NewServer(provider)
 	t.Cleanup(server.Close)
-	s := &site{
-		t: t, plain: freeAddr(t), secure: strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1),
-		upstream: newUpstream(t), logFile: filepath.Join(t.TempDir(), "caddy.log"),
-	}
+	s := unstarted(t)
 	s.provider, _ = provider.(*simulator.Simulator)
-	s.start(s.caddyfile(strings.ReplaceAll(body, "GATE", gate), server.URL, servers))
-	t.Cleanup(s.checkLog)
+	s.body, s.providerURL = s.fill(strings.ReplaceAll(body, "GATE", gate)), server.URL
+	s.start(servers)
 	return s
 }
 
-func (s *site) caddyfile(body, provider string, servers []string) string {
+// unstarted has its addresses, and nothing that answers there.
+func unstarted(t *testing.T) *site {
+	t.Helper()
+	return &site{
+		t: t, plain: freeAddr(t), secure: strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1),
+		upstream: newUpstream(t), logFile: filepath.Join(t.TempDir(), "caddy.log"),
+	}
+}
+
+// node starts another Caddy for the same site, whose visitors see the first one's
+// addresses.
+func (s *site) node(t *testing.T) *site {
+	t.Helper()
+	n := unstarted(t)
+	n.provider, n.body, n.providerURL = s.provider, s.body, s.providerURL
+	n.start(nil)
+	return n
+}
+
+func (s *site) caddyfile(servers []string) string {
 	return strings.NewReplacer(
-		"PROVIDER", provider, "UPSTREAM", s.upstream.addr, "PLAIN", s.plain, "SECURE", s.secure,
+		"PROVIDER", s.providerURL, "UPSTREAM", s.upstream.addr, "SECURE", s.secure,
 	).Replace(fmt.Sprintf(`{
 	admin off
 	persist_config off
@@ -113,7 +134,7 @@ http://:%s, https://SECURE {
 	log
 	%s
 }
-`, s.t.TempDir(), s.logFile, strings.Join(servers, "\n"), port(s.plain), body))
+`, s.t.TempDir(), s.logFile, strings.Join(servers, "\n"), port(s.plain), s.body))
 }
 
 func port(addr string) string { return addr[strings.LastIndex(addr, ":")+1:] }
@@ -129,10 +150,11 @@ func freeAddr(t *testing.T) string {
 }
 
 // start runs Caddy until the test ends, and waits until it serves.
-func (s *site) start(caddyfile string) {
+func (s *site) start(servers []string) {
 	s.t.Helper()
+	s.t.Cleanup(s.checkLog) // after Caddy's end
 	file := filepath.Join(s.t.TempDir(), "Caddyfile")
-	if err := os.WriteFile(file, []byte(caddyfile), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(s.caddyfile(servers)), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 	binary := *caddyFile

@@ -168,6 +168,51 @@ func (v *visitor) cookies() map[string]string {
 	return all
 }
 
+// session is the visitor's session cookie, as name and value.
+func (v *visitor) session() (name, value string) {
+	v.t.Helper()
+	for name, value := range v.cookies() {
+		if !strings.HasSuffix(name, "-browser") {
+			return name, value
+		}
+	}
+	v.t.Fatal("there is no session cookie")
+	return "", ""
+}
+
+// plant sets a cookie that is not the site's.
+func (v *visitor) plant(name, value string) {
+	v.t.Helper()
+	u, err := url.Parse(v.origin)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.client.Jar.SetCookies(u, []*http.Cookie{{Name: name, Value: value, Path: "/"}})
+}
+
+// at is the same browser, whose requests to the site go to another node.
+func (v *visitor) at(node *site) *visitor {
+	there := *v
+	client := *v.client
+	client.Transport = &nodeTransport{v.client.Transport, strings.TrimPrefix(v.origin, "http://"), node.plain}
+	there.client = &client
+	return &there
+}
+
+type nodeTransport struct {
+	http.RoundTripper
+	site, node string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (n *nodeTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Host == n.site {
+		r = r.Clone(r.Context())
+		r.Host, r.URL.Host = n.site, n.node
+	}
+	return n.RoundTripper.RoundTrip(r)
+}
+
 // cookie is the field that the visitor's requests have.
 func (v *visitor) cookie() string {
 	v.t.Helper()
