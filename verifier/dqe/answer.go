@@ -1,8 +1,10 @@
 package dqe
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -14,13 +16,13 @@ import (
 // numbers come as strings too, and numVerify was a string before it was a
 // boolean.
 type answer struct {
-	Status      string          `json:"status"`
-	ErrorID     json.RawMessage `json:"error_id"`
-	Operator    string          `json:"operator"`
-	AccessToken string          `json:"access_token"`
-	ExpiresIn   json.RawMessage `json:"expires_in"`
-	URL         string          `json:"url"`
-	NumVerify   json.RawMessage `json:"numVerify"`
+	Status      string
+	ErrorID     json.RawMessage
+	Operator    string
+	AccessToken string
+	ExpiresIn   json.RawMessage
+	URL         string
+	NumVerify   json.RawMessage
 }
 
 const (
@@ -36,14 +38,55 @@ var errNonsense = errors.New("the answer is not what DQE documents")
 // branches on error_id alone: the texts vary, and the HTTP status of an error
 // is not documented.
 func decode(call string, body []byte) (*answer, error) {
-	var a answer
-	if err := json.Unmarshal(body, &a); err != nil {
+	fields, err := object(body)
+	if err != nil {
 		return nil, errNonsense // the cause could quote the body
+	}
+	var a answer
+	for name, field := range map[string]any{
+		"status": &a.Status, "error_id": &a.ErrorID, "operator": &a.Operator, "url": &a.URL,
+		"access_token": &a.AccessToken, "expires_in": &a.ExpiresIn, "numVerify": &a.NumVerify,
+	} {
+		if raw, ok := fields[name]; ok && json.Unmarshal(raw, field) != nil {
+			return nil, errNonsense
+		}
 	}
 	if id := errorID(a.ErrorID); id != "" || a.Status == "error" {
 		return nil, classify(call, id, a.Operator)
 	}
 	return &a, nil
+}
+
+// object reads a JSON object, and is stricter than json.Unmarshal, which takes the
+// last of two equal names, and a name in any letter case: an answer that says two
+// things says none.
+func object(body []byte) (map[string]json.RawMessage, error) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {
+		return nil, errNonsense
+	}
+	fields := make(map[string]json.RawMessage)
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return nil, err
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return nil, err
+		}
+		if _, ok := fields[name.(string)]; ok { // a name is a string, or no token
+			return nil, errNonsense
+		}
+		fields[name.(string)] = value
+	}
+	if _, err := decoder.Token(); err != nil { // the closing brace
+		return nil, err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, errNonsense
+	}
+	return fields, nil
 }
 
 // errorID is the two-digit id, which may come as a number. What is no id at all

@@ -212,6 +212,13 @@ func TestOnlyTrueMeansVerified(t *testing.T) {
 		`{"status":"success","error_id":"20","numVerify":true}`:      verifier.Unknown,
 		`{"status":"success","scope":"numVerify"}`:                   verifier.Unknown,
 		`{"status":"success","error_id":"nonsense","numVerify":"1"}`: verifier.Unknown,
+		`{"status":"success","NumVerify":true}`:                      verifier.Unknown,
+		`{"STATUS":"success","numVerify":true}`:                      verifier.Unknown,
+		`{"status":"success","numVerify":false,"numVerify":true}`:    verifier.Unknown,
+		`{"status":"error","status":"success","numVerify":true}`:     verifier.Unknown,
+		`{"status":"success","numVerify":true}{}`:                    verifier.Unknown,
+		`{"status":"success","numVerify":true`:                       verifier.Unknown,
+		`[{"status":"success","numVerify":true}]`:                    verifier.Unknown,
 	} {
 		p := &provider{answers: tame()}
 		p.answers[pathResult] = says(body)
