@@ -2,6 +2,7 @@ package adversary
 
 import (
 	"crypto/tls"
+	"html"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -116,33 +117,38 @@ func (v *visitor) callback(number string) string {
 
 var refresh = regexp.MustCompile(`<meta http-equiv="refresh" content="\d+; ?url=([^"]+)"`)
 
-// arrive opens an address and goes where it leads, and returns the last answer
-// and its path.
+// arrive opens an address and goes where it leads, as long as a page renews
+// itself, and returns the last answer and its path.
 func (v *visitor) arrive(address string) (a reply, at string) {
 	v.t.Helper()
-	for range 60 {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		a = v.get(address)
 		next := a.location()
 		if m := refresh.FindStringSubmatch(a.body); m != nil {
-			next = strings.ReplaceAll(m[1], "&amp;", "&")
+			<-tick.C
+			next = html.UnescapeString(m[1])
 		}
 		base, err := url.Parse(address)
 		if err != nil {
-			v.t.Fatal(err)
+			v.t.Error(err)
+			return a, ""
 		}
-		if next == "" {
-			return a, base.Path
+		if at = base.Path; next == "" {
+			return a, at
 		}
 		to, err := base.Parse(next)
 		if err != nil {
-			v.t.Fatalf("sent to %q: %v", next, err)
+			v.t.Errorf("sent to %q: %v", next, err)
+			return a, at
 		}
 		if address = to.String(); !strings.HasPrefix(address, "http") {
 			address = v.origin + address
 		}
 	}
-	v.t.Fatal("sent around in circles")
-	return a, ""
+	v.t.Errorf("sent around in circles, at last to %s", at)
+	return a, at
 }
 
 // verify is verified, and has its session cookie.
