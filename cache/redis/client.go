@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/rueidis"
@@ -69,7 +67,7 @@ func (o Options) withDefaults() Options {
 func Open(opts Options, log *zap.Logger) (*Cache, error) {
 	opts = opts.withDefaults()
 	c := &Cache{
-		opts: opts, now: opts.Now, log: log, held: newHeld(opts),
+		opts: opts, now: opts.Now, log: log, held: newHeld(opts), conns: newConns(),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	first := make(chan error, 1)
@@ -94,7 +92,14 @@ func (c *Cache) connect(first chan<- error) {
 	for said := ""; ; {
 		client, err := rueidis.NewClient(c.clientOption())
 		if err == nil {
-			c.client.Store(&client)
+			if err = tracks(client); err != nil {
+				client.Close()
+			} else {
+				c.client.Store(&client)
+			}
+		}
+		if err != nil {
+			c.conns.closeAll() // those to other addresses
 		}
 		select {
 		case first <- err:
@@ -115,6 +120,22 @@ func (c *Cache) connect(first chan<- error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// tracks tells why the servers would not say that a session has ended, although
+// they connect: what this asks for goes before each read that is held.
+func tracks(client rueidis.Client) error {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
+	defer cancel()
+	for _, node := range client.Nodes() {
+		// the next command would be remembered for us
+		answers := node.DoMulti(ctx, node.B().Arbitrary("CLIENT", "CACHING", "YES").Build(), node.B().Ping().Build())
+		err := answers[0].Error()
+		if _, answered := rueidis.IsRedisErr(err); answered {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cache) clientOption() rueidis.ClientOption {
@@ -140,7 +161,10 @@ func (c *Cache) dial(ctx context.Context, address string, dialer *net.Dialer, co
 	if err != nil {
 		return nil, err
 	}
-	watched := &watchedConn{Conn: conn, lost: c.lost(address)}
+	watched, err := c.conns.watch(conn, c.lost(address))
+	if err != nil {
+		return nil, err
+	}
 	if config == nil {
 		return watched, nil
 	}
@@ -150,7 +174,7 @@ func (c *Cache) dial(ctx context.Context, address string, dialer *net.Dialer, co
 	}
 	secure := tls.Client(watched, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
+		_ = watched.Close()
 		return nil, fmt.Errorf("TLS, which the server may not speak on this port: %w", err)
 	}
 	return secure, nil
@@ -163,37 +187,6 @@ func (c *Cache) lost(address string) func(time.Time) {
 			c.log.Warn("cache connection lost", zap.String("address", address), zap.Time("last_answer", answered))
 		}
 	}
-}
-
-// began is what times are measured from, so that a clock that is set does not
-// lengthen them.
-var began = time.Now()
-
-// watchedConn knows when the server last answered.
-type watchedConn struct {
-	net.Conn
-	answered atomic.Int64 // since began; 0: never
-	closed   sync.Once
-	lost     func(answered time.Time)
-}
-
-// Read implements net.Conn.
-func (w *watchedConn) Read(b []byte) (int, error) {
-	n, err := w.Conn.Read(b)
-	if n > 0 {
-		w.answered.Store(int64(time.Since(began)))
-	}
-	return n, err
-}
-
-// Close implements net.Conn. A connection that never answered is no loss.
-func (w *watchedConn) Close() error {
-	w.closed.Do(func() {
-		if at := w.answered.Load(); at != 0 {
-			w.lost(began.Add(time.Duration(at)))
-		}
-	})
-	return w.Conn.Close()
 }
 
 // mistake says what to change where the server refuses for good; "" where err

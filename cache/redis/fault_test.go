@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
 	"github.com/numberverify/caddy-number-verify/cache"
@@ -314,7 +315,9 @@ func TestClusterThatLosesAPrimaryRecovers(t *testing.T) {
 		must(t, c.Put(t.Context(), name(i), sessionRecord()))
 		holds(t, c, name(i))
 	}
-	nodes[0].Do(t, "WAIT", "1", "5000")
+	redistest.Eventually(t, "the replica has everything", func() bool {
+		return nodes[3].Do(t, "DBSIZE") == nodes[0].Do(t, "DBSIZE")
+	})
 	nodes[0].Kill()
 	began := time.Now()
 	// held sessions go on all the time
@@ -332,4 +335,36 @@ func TestClusterThatLosesAPrimaryRecovers(t *testing.T) {
 		})
 		holds(t, c, name(i))
 	}
+}
+
+// Of several addresses the first that answers decides, and the connections to the
+// others are nobody's.
+func TestConnectsThatFailLeaveNoConnectionsOpen(t *testing.T) {
+	servers := []*redistest.Server{redistest.New(t), redistest.New(t), redistest.New(t)} // are no Cluster
+	var addresses []string
+	for _, server := range servers {
+		addresses = append(addresses, server.Addr)
+	}
+	c, err := Open(Options{Addresses: addresses, Timeout: timeout}, zap.NewNop())
+	must(t, err) // they are not there yet
+	open := func() (n, most int) {
+		for _, server := range servers {
+			here := strings.Count(server.Do(t, "CLIENT", "LIST"), "name=number_verify")
+			n, most = n+here, max(most, here)
+		}
+		return n, most
+	}
+	for _, server := range servers {
+		server.Start(t)
+	}
+	began := time.Now()
+	redistest.Eventually(t, "it has tried often", func() bool { return time.Since(began) > 12*connectEvery })
+	if n, most := open(); most > 2 {
+		t.Errorf("%d are open", n)
+	}
+	must(t, c.Close())
+	redistest.Eventually(t, "none is open", func() bool {
+		n, _ := open()
+		return n == 0
+	})
 }

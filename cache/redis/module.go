@@ -63,7 +63,8 @@ type Module struct {
 	// Nodes share what they keep under equal prefixes. Default: `number-verify:`.
 	Prefix string `json:"prefix,omitempty"`
 
-	// How long a request waits for the server. Default: 250ms.
+	// How long a request waits for the server, connecting included: allow five
+	// round trips to it where it is far away. Default: 250ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// How long a session that this node holds goes on after the server's last
@@ -197,6 +198,8 @@ func (m *Module) check() error {
 		return mistaken("db", "must be 0 or more")
 	case m.DB > 0 && len(m.Addresses) > 1:
 		return mistaken("db", "must be 0 for a Cluster: remove it, or name one address")
+	case strings.ContainsAny(m.Prefix, "{}"):
+		return mistaken("prefix", "must be without braces, which a Cluster places keys by; write it like shop-a:")
 	case m.Timeout < 0:
 		return mistaken("timeout", "must be longer than 0; write it like 250ms")
 	case m.StaleIfError < 0 || time.Duration(m.StaleIfError) > maxStale:

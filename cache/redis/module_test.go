@@ -113,7 +113,9 @@ func TestServerThatRefusesIsAnErrorThatSaysWhatToDo(t *testing.T) {
 		"no such db":       {"redis " + server.Addr + " {\n\tdb 99\n}", "no such db"},
 		"not a cluster":    {"redis " + server.Addr + " " + server.Addr, "name one server alone"},
 		"not allowed much": {"redis " + server.Addr + " {\n\tusername few\n\tpassword the-password\n}", "tracking"},
+		"not told of ends": {"redis " + server.Addr + " {\n\tusername deaf\n\tpassword the-password\n}", "access rules"},
 	}
+	server.Do(t, "ACL", "SETUSER", "deaf", "on", ">the-password", "~*", "+@all", "-client|caching")
 	server.Do(t, "ACL", "SETUSER", "few", "on", ">the-password", "~*", "+@read", "+hello", "+auth")
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

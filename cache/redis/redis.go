@@ -40,6 +40,7 @@ type Cache struct {
 	log    *zap.Logger
 	client atomic.Pointer[rueidis.Client] // nil until the server was there once
 	held   *held
+	conns  *conns
 	closed atomic.Bool
 	stop   chan struct{}
 	done   chan struct{} // no more attempts to connect
@@ -287,6 +288,7 @@ func (c *Cache) Close() error {
 	if client := c.client.Load(); client != nil {
 		(*client).Close()
 	}
+	c.conns.close()
 	return c.held.sessions.Close()
 }
 

@@ -3,6 +3,7 @@ package adversary
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -93,18 +94,34 @@ func newSiteOf(t *testing.T, body string, provider http.Handler, servers ...stri
 // newSiteAt starts one whose provider is at that address.
 func newSiteAt(t *testing.T, body, providerURL string, servers ...string) *site {
 	t.Helper()
-	s := unstarted(t)
-	s.body, s.providerURL = s.fill(strings.ReplaceAll(body, "GATE", gate)), providerURL
-	s.start(servers)
-	return s
+	return started(t, func(s *site) {
+		s.body, s.providerURL = s.fill(strings.ReplaceAll(body, "GATE", gate)), providerURL
+	}, servers)
 }
 
-// unstarted has its addresses, and nothing that answers there.
-func unstarted(t *testing.T) *site {
+// started starts a site that is set up so. An address that was free may have been
+// taken since: then another one is tried.
+func started(t *testing.T, setUp func(*site), servers []string) *site {
 	t.Helper()
-	return &site{
-		t: t, plain: freeAddr(t), secure: strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1),
-		upstream: newUpstream(t), logFile: filepath.Join(t.TempDir(), "caddy.log"),
+	for tries := 0; ; tries++ {
+		s := &site{
+			t: t, plain: freeAddr(t), secure: strings.Replace(freeAddr(t), "127.0.0.1", "localhost", 1),
+			upstream: newUpstream(t), logFile: filepath.Join(t.TempDir(), "caddy.log"),
+		}
+		setUp(s)
+		serves := false
+		t.Cleanup(func() { // after Caddy's end
+			if serves {
+				s.checkLog()
+			}
+		})
+		err := s.start(servers)
+		if serves = err == nil; serves {
+			return s
+		}
+		if tries == 3 || !strings.Contains(err.Error(), "address already in use") {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -112,10 +129,7 @@ func unstarted(t *testing.T) *site {
 // addresses.
 func (s *site) node(t *testing.T) *site {
 	t.Helper()
-	n := unstarted(t)
-	n.provider, n.body, n.providerURL = s.provider, s.body, s.providerURL
-	n.start(nil)
-	return n
+	return started(t, func(n *site) { n.provider, n.body, n.providerURL = s.provider, s.body, s.providerURL }, nil)
 }
 
 func (s *site) caddyfile(servers []string) string {
@@ -158,9 +172,8 @@ func freeAddr(t *testing.T) string {
 }
 
 // start runs Caddy until the test ends, and waits until it serves.
-func (s *site) start(servers []string) {
+func (s *site) start(servers []string) error {
 	s.t.Helper()
-	s.t.Cleanup(s.checkLog) // after Caddy's end
 	file := filepath.Join(s.t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte(s.caddyfile(servers)), 0o600); err != nil {
 		s.t.Fatal(err)
@@ -189,15 +202,15 @@ func (s *site) start(servers []string) {
 		select {
 		case err := <-ended:
 			ended <- err
-			s.t.Fatalf("Caddy ended: %v\n%s", err, &out)
+			return fmt.Errorf("Caddy ended: %w\n%s", err, &out)
 		case <-tick.C:
 		}
 		if s.serves() {
 			s.upstream.take()
-			return
+			return nil
 		}
 	}
-	s.t.Fatalf("Caddy does not serve:\n%s", &out)
+	return errors.New("Caddy does not serve")
 }
 
 // serves tells whether both listeners answer.
