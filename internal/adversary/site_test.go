@@ -39,7 +39,7 @@ reverse_proxy UPSTREAM
 // of their own.
 const gate = `
 	public_url http://PLAIN https://SECURE
-	result_wait 8s
+	result_wait 12s
 	limits {
 		number 100000 1h 100000
 		client 100000 10m
@@ -49,7 +49,7 @@ const gate = `
 		licence ` + simulator.DefaultLicence + `
 		client_secret {env.ADVERSARY_CLIENT_SECRET}
 		name "` + simulator.DefaultName + `"
-		timeout 1s
+		timeout 2s
 	}
 `
 
@@ -202,7 +202,8 @@ func (s *site) start(servers []string) error {
 		select {
 		case err := <-ended:
 			ended <- err
-			return fmt.Errorf("Caddy ended: %w\n%s", err, &out)
+			log, _ := os.ReadFile(s.logFile) // where there is one already
+			return fmt.Errorf("Caddy ended: %w\n%s%s", err, &out, log)
 		case <-tick.C:
 		}
 		if s.serves() {
