@@ -22,12 +22,12 @@ type story struct {
 // The kinds of mistakes that stories imitate.
 const (
 	forwardedLink = "phishing: the link of an attempt that somebody else has started"
-	loginCSRF     = "login CSRF: the end of the attacker's attempt in the victim's browser"
+	loginCSRF     = "CVE-2017-1000069 (oauth2_proxy), login CSRF: the end of the attacker's attempt in the victim's browser"
 	replay        = "an answer of the provider that is used twice"
-	race          = "a check and a use that are two steps"
+	race          = "Anubis #1523, double spending: a check and a use that are two steps"
 	mixUp         = "the answer for one attempt taken for another"
 	fixation      = "session fixation: an id that the attacker knows becomes the victim's"
-	byParameter   = "a callback that believes its parameters"
+	byParameter   = "CVE-2025-24369 (Anubis) and its kind: a callback that believes its parameters"
 	earlyResult   = "polling: a result that is asked for before the visitor has come back"
 	othersState   = "answers that depend on the session of another browser"
 )
@@ -212,6 +212,10 @@ var stories = []story{
 		return "state=" + url.QueryEscape(fmt.Sprintf("%%%02x", state[0])+state[1:])
 	})},
 	{vector{"a wildcard as the state", byParameter}, tampered(func(string) string { return "state=*" })},
+	{vector{"an empty state", "GHSA-phg3-3g28-wq9v (Hatchet): a state that is empty once it was used"}, tampered(func(string) string { return "state=" })},
+	{vector{"the state and a NUL", byParameter}, tampered(func(state string) string { return "state=" + state + "%00" })},
+	{vector{"the state and a blank", byParameter}, tampered(func(state string) string { return "state=" + state + "%20" })},
+	{vector{"the state behind a semicolon", byParameter}, tampered(func(state string) string { return "a=b;state=" + state })},
 	{vector{"no state", byParameter}, tampered(func(string) string { return "token=TKAAAA" })},
 	{vector{"the callback by HEAD", byParameter}, func(t *testing.T, s *site, owner, thief *visitor) {
 		callback := owner.callback(typedNumber)

@@ -16,14 +16,14 @@ type crumbs struct {
 
 // The kinds of mistakes that crumbs imitate.
 const (
-	guessed = "session ids that are guessed, cut or repaired"
+	guessed = "CVE-2026-25748 (authentik): session ids that are guessed, cut or repaired"
 	tossed  = "cookie tossing: one of the same name, set by a sibling host or a page of http"
-	lenient = "cookie syntax that two parsers read in two ways"
+	lenient = "CVE-2023-23934 (Werkzeug) and its kind: cookie syntax that two parsers read in two ways"
 	// odd is read as the visitor's session all the same, which is of no use to
 	// anybody else, and must not reach the site either
 	odd       = "cookie syntax that the gate overlooks and the site does not"
 	swapped   = "a value that is valid, but for something else"
-	overgrown = "more cookies than a server counts"
+	overgrown = "CVE-2025-58186 (Go): more cookies than a server counts"
 )
 
 var broken = []crumbs{
@@ -78,6 +78,9 @@ var broken = []crumbs{
 	{vector{"quotes over two cookies", odd}, []string{`a="b; NAME=ID; c="`}},
 	{vector{"a blank before the equal sign", odd}, []string{"NAME =ID"}},
 	{vector{"a tab before the equal sign", odd}, []string{"NAME\t=ID"}},
+	{vector{"no name before it", lenient}, []string{"=NAME=ID"}},
+	{vector{"no name, alone", lenient}, []string{"=ID"}},
+	{vector{"as a list", lenient}, []string{"NAME[0]=ID; NAME[]=ID"}},
 	{vector{"a comma before", lenient}, []string{"a=b, NAME=ID"}},
 	{vector{"in the value of another", lenient}, []string{"a=NAME=ID"}},
 	{vector{"a version before", lenient}, []string{"$Version=1, NAME=ID; $Path=/"}},
@@ -88,6 +91,7 @@ var broken = []crumbs{
 	{vector{"a DEL behind", lenient}, []string{"NAME=ID\x7f"}},
 	{vector{"high bytes behind", lenient}, []string{"NAME=ID\xff\xfe"}},
 	{vector{"a no-break space before the name", odd}, []string{"a=b;\u00a0NAME=ID"}},
+	{vector{"a wide blank before the name", odd}, []string{"a=b;\u2000NAME=ID"}},
 	{vector{"a vertical tab before the name", lenient}, []string{"a=b;\x0bNAME=ID"}},
 	{vector{"a line feed within", lenient}, []string{"NAME=I\nD"}},
 	{vector{"no semicolon between", lenient}, []string{"a=b NAME=ID"}},

@@ -2,6 +2,7 @@ package adversary
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -16,10 +17,10 @@ type forgery struct {
 const (
 	identityHeader = "CVE-2026-30851 (Caddy forward_auth): identity headers that the client sends, and nobody removes"
 	withUnderscore = "CVE-2025-64484 (oauth2-proxy), GHSA-5m6w-wvh7-57vm (Traefik), GHSA-f59h-q822-g45g (Caddy): headers that are removed by one spelling and read by another"
-	withDots       = "GHSA-49wc-4hcv-v58q (Caddy): headers with dots, which some sites read as hyphens"
-	hopByHop       = "CVE-2024-45410 (Traefik), CVE-2025-48865 (Fabio): headers that Connection declares to be of one hop, so that the next one never sees them"
+	withDots       = "GHSA-49wc-4hcv-v58q (Caddy), CVE-2026-88011 (Traefik): headers with dots, which some sites read as hyphens"
+	hopByHop       = "CVE-2021-32813, CVE-2024-45410 (Traefik), CVE-2025-48865 (Fabio), CVE-2021-33197 (Go): headers that Connection declares to be of one hop, so that the next one never sees them"
 	byTrailer      = "what is removed from the headers comes back as a trailer"
-	tunnel         = "h2c smuggling: an upgrade that the proxy passes on becomes a tunnel past it"
+	tunnel         = "CVE-2026-88008 (Traefik): an upgrade that the proxy passes on becomes a tunnel past it"
 	parsing        = "CVE-2019-16276 (Go) and its kind: field lines that two parsers read in two ways"
 	otherAddress   = "CVE-2026-40575 (oauth2-proxy), GHSA-6384-m2mw-rf54 (Traefik): a header that tells another address than the request's own"
 )
@@ -68,6 +69,10 @@ var forgeries = []forgery{
 	{vector: vector{"Connection with underscores", hopByHop}, fields: []string{"Connection: close, X_Verified_Number"}},
 	{vector: vector{"Connection with dots", hopByHop}, fields: []string{"Connection: close, x.verified.number"}},
 	{vector: vector{"Connection twice", hopByHop}, fields: []string{"Connection: close", "Connection: X-Verified-Number"}},
+	{vector: vector{"Connection twice, empty at first", hopByHop}, fields: []string{"Connection:", "Connection: close, X-Verified-Number"}},
+	{vector: vector{"Connection with quotes", hopByHop}, fields: []string{`Connection: close, "X-Verified-Number"`}},
+	{vector: vector{"Connection with a parameter", hopByHop}, fields: []string{"Connection: close, X-Verified-Number;q=1"}},
+	{vector: vector{"Connection with a thousand names", hopByHop}, fields: []string{"Connection: close" + strings.Repeat(", X-Verified-Number", 1000)}},
 	{vector: vector{"Connection with blanks and empty parts", hopByHop}, fields: []string{"Connection: close,, ,\t X-Verified-Number ,"}},
 	{vector: vector{"Connection and the forged header", hopByHop}, fields: []string{"Connection: close, X-Verified-Number", gatesHeader}},
 	{vector: vector{"Connection takes all of the prefix", hopByHop}, fields: []string{"Connection: close, X-Verified-Number, X-Verified-At, X-Verified-Operator, X-Verified-"}},
@@ -104,6 +109,7 @@ var forgeries = []forgery{
 	{vector: vector{"X-Forwarded-Prefix", otherAddress}, fields: []string{"X-Forwarded-Prefix: /public", "X-Forwarded-Path: /public"}},
 	{vector: vector{"another method", otherAddress}, fields: []string{"X-HTTP-Method-Override: OPTIONS", "X-Method-Override: HEAD"}},
 	{vector: vector{"a request from this machine", otherAddress}, fields: []string{"X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "Forwarded: for=127.0.0.1;proto=https;host=localhost", "True-Client-IP: ::1"}},
+	{vector: vector{"a health check", "CVE-2026-34457 (oauth2-proxy): a browser's name that passes everywhere"}, fields: []string{"User-Agent: GoogleHC/1.0 kube-probe/1.30"}},
 	{vector: vector{"a preflight", otherAddress}, fields: []string{"Origin: https://evil.example", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: X-Verified-Number"}},
 }
 

@@ -17,10 +17,10 @@ type payload struct {
 
 // The kinds of mistakes that payloads imitate.
 const (
-	placeholder = "a request's text that the server's replacer expands"
+	placeholder = "CVE-2026-30852, CVE-2026-77281 (Caddy): a request's text that the server's replacer expands"
 	template    = "server-side template injection"
-	markup      = "CVE-2024-21496 (caddy-security): cross-site scripting by what is shown again"
-	logLine     = "log injection: text that writes lines, or orders the terminal"
+	markup      = "CVE-2023-52430 (caddy-security): cross-site scripting by what is shown again"
+	logLine     = "CVE-2024-45808 (Envoy), log injection: text that writes lines, or orders the terminal"
 	splitHeader = "response splitting: text that becomes a header"
 	command     = "text that becomes a command of the store"
 	traversal   = "text that becomes the path of a file"

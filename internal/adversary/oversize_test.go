@@ -24,10 +24,10 @@ type load struct {
 
 // The kinds of mistakes that loads imitate.
 const (
-	largeHead   = "headers without a bound"
-	largeTarget = "addresses without a bound"
+	largeHead   = "CVE-2025-58186 (Go) and its kind: headers without a bound"
+	largeTarget = "CVE-2025-61726 (Go): addresses without a bound"
 	largeBody   = "bodies that are read whole"
-	costlyBody  = "a small body that becomes large, or takes long to read"
+	costlyBody  = "CVE-2023-45290 (Go) and its kind: a small body that becomes large, or takes long to read"
 	slow        = "Slowloris: a request that never ends"
 	continued   = "CVE-2023-45288 (Go): CONTINUATION frames without an end"
 	rapidReset  = "CVE-2023-44487: streams that are opened and reset"

@@ -145,7 +145,7 @@ func TestHostsOfAStrangersChoice(t *testing.T) {
 	const (
 		poisoned  = "Host poisoning: addresses that are built from what the client says"
 		otherCase = "GHSA-x76f-jf84-rqj8 (Caddy): a host that is compared by letter case"
-		forwarded = "CVE-2024-21498, CVE-2024-21499 (caddy-security): forwarded headers of a proxy that nobody trusts"
+		forwarded = "CVE-2024-21498, CVE-2024-21499 (caddy-security), CVE-2024-52003 (Traefik): forwarded headers of a proxy that nobody trusts"
 	)
 	vectors := []host{
 		{vector{"another host", poisoned}, "evil.example", nil},
@@ -170,12 +170,15 @@ func TestHostsOfAStrangersChoice(t *testing.T) {
 		{vector{"a blank", poisoned}, "PLAIN evil.example", nil},
 		{vector{"markup", poisoned}, "\"><script>evil", nil},
 		{vector{"a placeholder", poisoned}, "{env.ADVERSARY_SECRET}", nil},
+		{vector{"a name in brackets", "CVE-2025-47912 (Go): text in brackets that is no address"}, "[localhost]", nil},
 		{vector{"punycode", poisoned}, "xn--evl-7na.example", nil},
 		{vector{"nothing", poisoned}, " ", nil},
 		{vector{"X-Forwarded-Host", forwarded}, "", []string{"X-Forwarded-Host: evil.example"}},
 		{vector{"X-Forwarded-Host and all its kin", forwarded}, "", []string{"X-Forwarded-Host: evil.example", "X-Forwarded-Proto: gopher", "X-Forwarded-Port: 1", "X-Host: evil.example", "X-Forwarded-Server: evil.example"}},
 		{vector{"Forwarded", forwarded}, "", []string{"Forwarded: host=evil.example;proto=https"}},
 		{vector{"X-Original-Host", forwarded}, "", []string{"X-Original-Host: evil.example", "X-HTTP-Host-Override: evil.example"}},
+		{vector{"X-Forwarded-Prefix", forwarded}, "", []string{"X-Forwarded-Prefix: //evil.example", "X-Forwarded-Uri: //evil.example", "X-Script-Name: //evil.example"}},
+		{vector{"X-Forwarded-Proto as a script", forwarded}, "", []string{"X-Forwarded-Proto: javascript"}},
 		{vector{"X-Forwarded-Proto", forwarded}, "", []string{"X-Forwarded-Proto: https", "Front-End-Https: on", "X-Forwarded-Ssl: on"}},
 	}
 	s := newSite(t, account)

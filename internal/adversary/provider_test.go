@@ -37,7 +37,7 @@ const (
 	almostTrue  = "a yes that is read into something else (a switch without a default)"
 	noAnswer    = "an answer that is none: HTML, nothing, half of one"
 	endless     = "exhaustion: an answer that is too large, or never ends"
-	elsewhere   = "a redirect that takes the secret along"
+	elsewhere   = "CVE-2025-4673 (Go) and its kind: a redirect that takes the secret along"
 	badTLS      = "a provider that cannot prove who it is"
 	badLink     = "an operator's address that is a script, another place, or a secret"
 	badOperator = "text of the provider that reaches a header, a page, a log"

@@ -22,7 +22,7 @@ const (
 	withBlanks   = "CVE-2020-11053 (oauth2-proxy): open redirect by blanks and control characters that the browser drops"
 	confusedURL  = "CVE-2020-4037 (oauth2-proxy): open redirect by an address that checker and browser read differently"
 	splitAnswer  = "response splitting by an address"
-	scripted     = "an address that is a script"
+	scripted     = "GHSA-jhjj-2g64-px7c (Anubis), CVE-2024-21496 (caddy-security): an address that is a script"
 	looped       = "a way back that leads into the gate again"
 )
 
@@ -161,6 +161,16 @@ func (s *site) throughAttempt(t *testing.T, v *visitor, to string) {
 		t.Fatalf("the callback answers %d %q", callback.status, callback.code())
 	}
 	s.leadsHome(t, "the callback", callback.location())
+	// a phone that dropped the session is sent on by a page
+	given := http11.send(s, request{
+		method: "GET", path: "/.number-verify/?return=" + url.QueryEscape(to),
+		fields: []string{"Accept: text/html", "Cookie: number-verify-browser=" + v.cookies()["number-verify-browser"]},
+	})
+	onward := refresh.FindStringSubmatch(given.body)
+	if onward == nil {
+		t.Fatalf("the session is not given once more (%d)", given.status)
+	}
+	s.leadsHome(t, "the page that sends on", html.UnescapeString(onward[1]))
 	s.leadsHome(t, "the form of who is verified", links(v.get("/.number-verify/?return="+url.QueryEscape(to)))...)
 	s.leadsHome(t, "the sign-out", v.post("/.number-verify/sign-out", url.Values{"return": {to}}).location())
 }
