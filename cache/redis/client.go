@@ -149,6 +149,7 @@ func (c *Cache) clientOption() rueidis.ClientOption {
 		OnInvalidations:   c.held.invalidated,
 		AlwaysPipelining:  true,
 		PipelineMultiplex: -1, // one connection to each server
+		RingScaleEachConn: 13, // 2^13 calls may wait for a server that hangs
 		CacheSizeEachConn: 64 << 20, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -367,4 +369,35 @@ func TestConnectsThatFailLeaveNoConnectionsOpen(t *testing.T) {
 		n, _ := open()
 		return n == 0
 	})
+}
+
+// A call that waits for a server that hangs must not wait for a place in the queue
+// as well.
+func TestThousandsOfCallsToAServerThatHangsEndInTime(t *testing.T) {
+	const calls = 4_000
+	server := redistest.Start(t)
+	c := node(t, Options{Timeout: timeout}, server)
+	server.Hang(t)
+	defer server.Resume(t)
+	var all sync.WaitGroup
+	var longest atomic.Int64
+	for i := range calls {
+		all.Go(func() {
+			began := time.Now()
+			_, err := c.Get(t.Context(), key(cache.KindAttempt, fmt.Sprint(i)))
+			if !isFailure(err) {
+				t.Errorf("Get = %v", err)
+			}
+			for took := int64(time.Since(began)); ; {
+				if now := longest.Load(); took <= now || longest.CompareAndSwap(now, took) {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	t.Logf("at most %v", time.Duration(longest.Load()))
+	if took := time.Duration(longest.Load()); took > timeout+giveUpAfter {
+		t.Errorf("a call took %v", took)
+	}
 }

@@ -54,6 +54,9 @@ var streams = []stream{
 	{vector{"a length of a name with an underscore", twoLengths}, post("Content_Length: 100\r\n", smuggled)},
 	{vector{"a body of GET (CL.0)", twoLengths}, "GET /public HTTP/1.1\r\nHost: PLAIN\r\nContent-Length: 40\r\n\r\n" + smuggled},
 	{vector{"a body of an endpoint that reads none (CL.0)", twoLengths}, fmt.Sprintf("GET /.number-verify/status HTTP/1.1\r\nHost: PLAIN\r\nContent-Length: %d\r\n\r\nX", 1) + smuggled},
+	{vector{"a body that is refused, and is a request", twoLengths}, "POST /account/ HTTP/1.1\r\nHost: PLAIN\r\nContent-Length: 10\r\n\r\n" + smuggled},
+	{vector{"a body in chunks that is refused, and more", twoLengths}, "POST /account/ HTTP/1.1\r\nHost: PLAIN\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n" + smuggled},
+	{vector{"a websocket that is refused, and more", connection}, "GET /account/ HTTP/1.1\r\nHost: PLAIN\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" + smuggled},
 	{vector{"a body of HTTP/1.0 in chunks", twoLengths}, "POST /public HTTP/1.0\r\nHost: PLAIN\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + smuggled},
 
 	{vector{"a chunk with an extension that breaks its line", badChunks}, post("Transfer-Encoding: chunked\r\n", "1;a\nb\r\nx\r\n0\r\n\r\n"+smuggled)},
