@@ -22,7 +22,7 @@ const (
 	withBlanks   = "CVE-2020-11053 (oauth2-proxy): open redirect by blanks and control characters that the browser drops"
 	confusedURL  = "CVE-2020-4037 (oauth2-proxy): open redirect by an address that checker and browser read differently"
 	splitAnswer  = "response splitting by an address"
-	scripted     = "GHSA-jhjj-2g64-px7c (Anubis), CVE-2024-21496 (caddy-security): an address that is a script"
+	scripted     = "GHSA-cf57-c578-7jvv (Anubis), CVE-2024-21496 (caddy-security): an address that is a script"
 	looped       = "a way back that leads into the gate again"
 )
 
