@@ -32,7 +32,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"redis by URL":              {site("cache redis redis://localhost"), ":9", "cache redis localhost:6379"},
 		"unknown option of redis":   {site("cache redis localhost {\nsentinel x\n}"), ":10", "there are username, password, db, tls"},
 		"redis, stale for too long": {site("cache redis localhost {\ndb 0\nstale_if_error 11s\n}"), ":11", "at most 10s"},
-		"redis, prefix with braces": {site("cache redis localhost {\ndb 0\nprefix {a}\n}"), ":11", "without braces"},
+		"redis, prefix with braces": {site("cache redis localhost {\ndb 0\nprefix {a}\n}"), ":11", "must hold no braces"},
 		"redis, option set twice":   {site("cache redis localhost {\ndb 0\ndb 1\n}"), ":11", "set twice, first in line 10"},
 		"redis, half a certificate": {site("cache redis localhost {\ntls {\ncertificate a\n}\n}"), ":11", "two files"},
 		"redis, db of a cluster":    {site("cache redis a b {\ndb 1\n}"), ":10", "remove it, or name one address"},

@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// dialTime bounds connecting, and how long Open waits for it.
-	dialTime = time.Second
+	// dialTime is how long a call, and Open, wait at most for a connection, which
+	// may take connectTime to make.
+	dialTime    = time.Second
+	connectTime = 5 * time.Second
 	// A silent connection is asked for a sign of life after askAfter, and given
 	// up where there is none in giveUpAfter.
 	askAfter    = 250 * time.Millisecond
@@ -44,6 +46,10 @@ type Options struct {
 	StaleIfError time.Duration
 	// Now is the clock that records expire by. Default: time.Now.
 	Now func() time.Time
+
+	// serverNow is the clock that counters and lists go by, in tests. Default:
+	// the server's own, which all nodes share.
+	serverNow func() time.Time
 }
 
 func (o Options) withDefaults() Options {
@@ -67,7 +73,7 @@ func (o Options) withDefaults() Options {
 func Open(opts Options, log *zap.Logger) (*Cache, error) {
 	opts = opts.withDefaults()
 	c := &Cache{
-		opts: opts, now: opts.Now, log: log, held: newHeld(opts), conns: newConns(),
+		opts: opts, now: opts.Now, log: log, held: newHeld(opts),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	first := make(chan error, 1)
@@ -90,16 +96,9 @@ func (c *Cache) connect(first chan<- error) {
 	tick := time.NewTicker(connectEvery)
 	defer tick.Stop()
 	for said := ""; ; {
-		client, err := rueidis.NewClient(c.clientOption())
+		client, err := c.newClient()
 		if err == nil {
-			if err = tracks(client); err != nil {
-				client.Close()
-			} else {
-				c.client.Store(&client)
-			}
-		}
-		if err != nil {
-			c.conns.closeAll() // those to other addresses
+			c.client.Store(&client)
 		}
 		select {
 		case first <- err:
@@ -122,27 +121,40 @@ func (c *Cache) connect(first chan<- error) {
 	}
 }
 
-// tracks tells why the servers would not say that a session has ended, although
-// they connect: what this asks for goes before each read that is held.
-func tracks(client rueidis.Client) error {
-	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
-	defer cancel()
-	for _, node := range client.Nodes() {
-		// the next command would be remembered for us
-		answers := node.DoMulti(ctx, node.B().Arbitrary("CLIENT", "CACHING", "YES").Build(), node.B().Ping().Build())
-		err := answers[0].Error()
-		if _, answered := rueidis.IsRedisErr(err); answered {
-			return err
+// newClient connects, and checks that the server may track keys for this user.
+func (c *Cache) newClient() (rueidis.Client, error) {
+	ctx, end := context.WithCancel(context.Background())
+	client, err := rueidis.NewClient(c.clientOption(ctx))
+	if err == nil {
+		if err = mayTrack(client); err != nil {
+			client.Close()
 		}
 	}
-	return nil
+	if err != nil {
+		end()
+		return nil, err
+	}
+	c.end = end
+	return client, nil
 }
 
-func (c *Cache) clientOption() rueidis.ClientOption {
+func mayTrack(client rueidis.Client) error {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTime)
+	defer cancel()
+	err := client.DoMulti(ctx, askTracking(client)...)[0].Error()
+	if _, refused := rueidis.IsRedisErr(err); refused {
+		return fmt.Errorf("%w: %w", err, rueidis.ErrNoCache)
+	}
+	return err
+}
+
+// clientOption is for a client whose connections end with ctx.
+func (c *Cache) clientOption(ctx context.Context) rueidis.ClientOption {
+	dialer := &dialer{cache: c, ctx: ctx, coming: make(map[string]*coming)}
 	return rueidis.ClientOption{
 		InitAddress: c.opts.Addresses,
 		Username:    c.opts.Username, Password: c.opts.Password, SelectDB: c.opts.DB,
-		TLSConfig: c.opts.TLS, DialCtxFn: c.dial,
+		TLSConfig: c.opts.TLS, DialCtxFn: dialer.dial,
 		Dialer:            net.Dialer{Timeout: dialTime, KeepAlive: askAfter},
 		ConnWriteTimeout:  giveUpAfter,
 		ClientName:        "number_verify",
@@ -151,42 +163,6 @@ func (c *Cache) clientOption() rueidis.ClientOption {
 		PipelineMultiplex: -1, // one connection to each server
 		RingScaleEachConn: 13, // 2^13 calls may wait for a server that hangs
 		CacheSizeEachConn: 64 << 20, ReadBufferEachConn: 64 << 10, WriteBufferEachConn: 64 << 10,
-	}
-}
-
-// dial connects to one server, and watches the connection.
-func (c *Cache) dial(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTime) // the handshake too
-	defer cancel()
-	conn, err := dialer.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	watched, err := c.conns.watch(conn, c.lost(address))
-	if err != nil {
-		return nil, err
-	}
-	if config == nil {
-		return watched, nil
-	}
-	config = config.Clone()
-	if config.ServerName == "" {
-		config.ServerName, _, _ = net.SplitHostPort(address)
-	}
-	secure := tls.Client(watched, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		_ = watched.Close()
-		return nil, fmt.Errorf("TLS, which the server may not speak on this port: %w", err)
-	}
-	return secure, nil
-}
-
-func (c *Cache) lost(address string) func(time.Time) {
-	return func(answered time.Time) {
-		c.held.lost(answered)
-		if c.client.Load() != nil && !c.closed.Load() {
-			c.log.Warn("cache connection lost", zap.String("address", address), zap.Time("last_answer", answered))
-		}
 	}
 }
 

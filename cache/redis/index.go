@@ -20,7 +20,8 @@ func (c *Cache) tag(ctx context.Context, ref cache.Ref, rec *cache.Record) error
 	if err != nil {
 		return err
 	}
-	args := []string{c.unixNow(), strconv.FormatInt(rec.Expires.UnixMilli(), 10), string(ref[:])}
+	life := max(1, rec.Expires.Sub(c.now()).Milliseconds())
+	args := []string{c.scriptNow(), strconv.FormatInt(life, 10), string(ref[:])}
 	return tagScript.Exec(ctx, client, []string{c.tagKey(rec.Tag)}, args).Error()
 }
 
@@ -40,7 +41,8 @@ func (c *Cache) find(ctx context.Context, tag cache.Tag) ([]cache.Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	listed, err := client.Do(ctx, client.B().Zrangebyscore().Key(c.tagKey(tag)).Min("("+c.unixNow()).Max("+inf").Build()).AsStrSlice()
+	// what has ended may be listed still
+	listed, err := client.Do(ctx, client.B().Zrange().Key(c.tagKey(tag)).Min("0").Max("-1").Build()).AsStrSlice()
 	if err != nil || len(listed) == 0 {
 		return nil, err
 	}
@@ -87,12 +89,9 @@ func (c *Cache) count(ctx context.Context, limits []cache.Limit) ([]cache.Counte
 	if err != nil {
 		return nil, err
 	}
-	now := c.now()
-	keys, args := make([]string, 0, len(limits)), []string{strconv.FormatInt(now.UnixMilli(), 10)}
-	counted := make([]cache.Counted, len(limits))
+	keys, args := make([]string, 0, len(limits)), []string{c.scriptNow()}
 	for i, counter := range counters {
 		limit := &limits[i]
-		counted[i] = cache.Counted{Counter: counter, Slot: limit.Slot(now)}
 		keys = append(keys, c.counterKey(counter.Ref()))
 		for _, n := range []int64{limit.Max, limit.Window.Milliseconds(), limit.Part()} {
 			args = append(args, strconv.FormatInt(n, 10))
@@ -105,11 +104,12 @@ func (c *Cache) count(ctx context.Context, limits []cache.Limit) ([]cache.Counte
 	if len(answer) == 2 && answer[0] > 0 && answer[0] <= int64(len(limits)) {
 		return nil, &cache.LimitError{Limit: int(answer[0] - 1), Retry: time.Duration(answer[1]) * time.Millisecond}
 	}
-	if len(answer) != len(limits)+1 || answer[0] != 0 {
+	if len(answer) != 1+2*len(limits) || answer[0] != 0 {
 		return nil, errAnswer
 	}
-	for i := range counted {
-		counted[i].Total = answer[i+1]
+	counted := make([]cache.Counted, len(limits))
+	for i, counter := range counters {
+		counted[i] = cache.Counted{Counter: counter, Total: answer[1+2*i], Slot: answer[2+2*i]}
 	}
 	return counted, nil
 }
@@ -138,4 +138,11 @@ func (c *Cache) uncount(ctx context.Context, counted []cache.Counted) error {
 	return nil
 }
 
-func (c *Cache) unixNow() string { return strconv.FormatInt(c.now().UnixMilli(), 10) }
+// scriptNow is the first argument of scripts that go by a clock: "" for the
+// server's.
+func (c *Cache) scriptNow() string {
+	if c.opts.serverNow == nil {
+		return ""
+	}
+	return strconv.FormatInt(c.opts.serverNow().UnixMilli(), 10)
+}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -60,11 +61,12 @@ type Module struct {
 	TLS *TLS `json:"tls,omitempty"`
 
 	// What stands before every key, so that several sites can share a server.
-	// Nodes share what they keep under equal prefixes. Default: `number-verify:`.
+	// Nodes share what they keep under equal prefixes. It holds no braces.
+	// Default: `number-verify:`.
 	Prefix string `json:"prefix,omitempty"`
 
-	// How long a request waits for the server, connecting included: allow five
-	// round trips to it where it is far away. Default: 250ms.
+	// How long a request waits for the server; allow three round trips to one
+	// that is far away. Default: 250ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// How long a session that this node holds goes on after the server's last
@@ -187,7 +189,16 @@ func (m *Module) resolve() (*Module, error) {
 	return &resolved, nil
 }
 
-// check finds the first mistake of a resolved module.
+var placeholder = regexp.MustCompile(`\{[^{}.]+\.[^{}]*\}`)
+
+// written is what of the module can be checked before it is resolved.
+func (m *Module) written() *Module {
+	written := *m
+	written.Prefix = placeholder.ReplaceAllString(m.Prefix, "")
+	return &written
+}
+
+// check finds the first mistake of a module that is resolved, or written.
 func (m *Module) check() error {
 	switch {
 	case len(m.Addresses) == 0:
@@ -198,12 +209,12 @@ func (m *Module) check() error {
 		return mistaken("db", "must be 0 or more")
 	case m.DB > 0 && len(m.Addresses) > 1:
 		return mistaken("db", "must be 0 for a Cluster: remove it, or name one address")
-	case strings.ContainsAny(m.Prefix, "{}"):
-		return mistaken("prefix", "must be without braces, which a Cluster places keys by; write it like shop-a:")
 	case m.Timeout < 0:
 		return mistaken("timeout", "must be longer than 0; write it like 250ms")
 	case m.StaleIfError < 0 || time.Duration(m.StaleIfError) > maxStale:
 		return mistaken("stale_if_error", "must be longer than 0 and at most 10s; write it like 5s")
+	case strings.ContainsAny(m.Prefix, "{}"):
+		return mistaken("prefix", "must hold no braces, by which a Cluster places keys: write 'prefix shop:'")
 	case m.TLS != nil && (m.TLS.Certificate == "") != (m.TLS.Key == ""):
 		return mistaken("tls", "certificate and key belong together: write 'certificate <file> <key file>'")
 	default:
@@ -322,7 +333,7 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	err := m.check()
+	err := m.written().check()
 	var wrong *optionError
 	if !errors.As(err, &wrong) {
 		return err

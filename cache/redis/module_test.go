@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"math/big"
 	"net"
@@ -54,6 +55,7 @@ func opens(t *testing.T, input string) error {
 
 func TestOptionsAreResolved(t *testing.T) {
 	t.Setenv("REDIS_TEST_PASSWORD", "the-password")
+	t.Setenv("REDIS_TEST_SECRET", "the-secret-of-the-cache")
 	t.Setenv("REDIS_TEST_HOST", "redis.example.com")
 	m, err := provisioned(t, `redis {env.REDIS_TEST_HOST} [::1]:7000 {
 		username caddy
@@ -61,7 +63,7 @@ func TestOptionsAreResolved(t *testing.T) {
 		prefix   shop:
 		timeout  100ms
 		stale_if_error 3s
-		secret   {env.REDIS_TEST_PASSWORD}
+		secret   {env.REDIS_TEST_SECRET}
 		tls
 	}`)
 	if err != nil {
@@ -69,7 +71,7 @@ func TestOptionsAreResolved(t *testing.T) {
 	}
 	o := m.opts
 	if o.Addresses[0] != "redis.example.com:6379" || o.Addresses[1] != "[::1]:7000" || o.Username != "caddy" || o.Password != "the-password" ||
-		o.Prefix != "shop:" || o.Timeout != 100*time.Millisecond || o.StaleIfError != 3*time.Second || o.TLS == nil || m.Secret() != "the-password" {
+		o.Prefix != "shop:" || o.Timeout != 100*time.Millisecond || o.StaleIfError != 3*time.Second || o.TLS == nil || m.Secret() != "the-secret-of-the-cache" {
 		t.Errorf("the options are %+v, the secret %q", o, m.Secret())
 	}
 	if strings.Contains(m.StoreName(), "the-password") || m.Password != "{env.REDIS_TEST_PASSWORD}" {
@@ -77,6 +79,38 @@ func TestOptionsAreResolved(t *testing.T) {
 	}
 	if _, err := provisioned(t, "redis localhost {\n\tpassword {env.REDIS_TEST_MISSING}\n}"); err == nil || !strings.Contains(err.Error(), "password") {
 		t.Errorf("an empty placeholder: %v", err)
+	}
+}
+
+// Braces in a prefix would decide for a Cluster where its keys are: they are
+// refused wherever they come from.
+func TestPrefixWithBracesIsRefused(t *testing.T) {
+	t.Setenv("REDIS_TEST_BRACES", "with-{braces}")
+	for _, test := range []struct{ name, option, value, says string }{
+		{"empty braces", "prefix", "{}", "write 'prefix shop:'"},
+		{"braces", "prefix", "{shop}:", "write 'prefix shop:'"},
+		{"one brace", "prefix", "shop}:", "write 'prefix shop:'"},
+		{"braces beside a placeholder", "prefix", "{env.HOME}{}", "write 'prefix shop:'"},
+		{"braces out of a placeholder", "prefix", "{env.REDIS_TEST_BRACES}", "write 'prefix shop:'"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := provisioned(t, "redis localhost {\n\tdb 0\n\t"+test.option+" "+test.value+"\n}")
+			if err == nil || !strings.Contains(err.Error(), "cache redis: "+test.option) || !strings.Contains(err.Error(), test.says) || strings.Contains(err.Error(), "with-") {
+				t.Errorf("Caddyfile: %v", err)
+			}
+			if resolved := strings.Contains(test.value, "REDIS_TEST"); err != nil && strings.Contains(err.Error(), "Testfile:3") == resolved {
+				t.Errorf("Caddyfile: %v: the line", err)
+			}
+			text, _ := json.Marshal(map[string]any{"addresses": []string{"localhost"}, test.option: test.value})
+			var m Module
+			must(t, json.Unmarshal(text, &m))
+			if err := m.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "cache redis: "+test.option) {
+				t.Errorf("JSON: %v", err)
+			}
+		})
+	}
+	if _, err := provisioned(t, "redis localhost {\n\tprefix {system.os}:{env.HOME}:\n}"); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -96,8 +130,8 @@ func TestStoresAreToldApart(t *testing.T) {
 		}
 		names[m.StoreName()] = input
 	}
-	one, _ := provisioned(t, "redis localhost {\n\tsecret a\n}")
-	other, _ := provisioned(t, "redis localhost {\n\tsecret b\n}")
+	one, _ := provisioned(t, "redis localhost {\n\tsecret one-secret-of-the-cache\n}")
+	other, _ := provisioned(t, "redis localhost {\n\tsecret other-secret-of-the-cache\n}")
 	if one.StoreName() != other.StoreName() {
 		t.Error("another secret is another store")
 	}
@@ -113,7 +147,7 @@ func TestServerThatRefusesIsAnErrorThatSaysWhatToDo(t *testing.T) {
 		"no such db":       {"redis " + server.Addr + " {\n\tdb 99\n}", "no such db"},
 		"not a cluster":    {"redis " + server.Addr + " " + server.Addr, "name one server alone"},
 		"not allowed much": {"redis " + server.Addr + " {\n\tusername few\n\tpassword the-password\n}", "tracking"},
-		"not told of ends": {"redis " + server.Addr + " {\n\tusername deaf\n\tpassword the-password\n}", "access rules"},
+		"not told of ends": {"redis " + server.Addr + " {\n\tusername deaf\n\tpassword the-password\n}", "tracking"},
 	}
 	server.Do(t, "ACL", "SETUSER", "deaf", "on", ">the-password", "~*", "+@all", "-client|caching")
 	server.Do(t, "ACL", "SETUSER", "few", "on", ">the-password", "~*", "+@read", "+hello", "+auth")

@@ -40,10 +40,10 @@ type Cache struct {
 	log    *zap.Logger
 	client atomic.Pointer[rueidis.Client] // nil until the server was there once
 	held   *held
-	conns  *conns
 	closed atomic.Bool
 	stop   chan struct{}
 	done   chan struct{} // no more attempts to connect
+	end    func()        // of the client's connections
 }
 
 // Get implements cache.Cache. A session that this node holds is answered without
@@ -78,9 +78,7 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 	}
 	ref := key.Ref()
 	if c.held.get(key) == nil {
-		// unknown here: the server must not remember for us what is not there,
-		// or strangers could fill its memory by asking
-		if raw, err := c.raw(ctx, ref); err != nil || raw == "" {
+		if there, err := c.trackable(ctx, ref); err != nil || !there {
 			return nil, err
 		}
 	}
@@ -107,6 +105,31 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 		c.held.hold(key, raw, rec, before)
 	}
 	return rec, nil
+}
+
+// trackable tells whether anything is stored under ref: the server must not
+// remember for us what is not there, or strangers could fill its memory by
+// asking. Where it may remember nothing for us that is an error.
+func (c *Cache) trackable(ctx context.Context, ref cache.Ref) (bool, error) {
+	client, err := c.connected()
+	if err != nil {
+		return false, err
+	}
+	exists := client.B().Exists().Key(c.recordKey(ref)).Build()
+	answers := client.DoMulti(ctx, append(rueidis.Commands{exists}, askTracking(client)...)...)
+	if err := answers[1].Error(); err != nil {
+		return false, err
+	}
+	return answers[0].AsBool()
+}
+
+// askTracking has the server track the key of the next command, which is none.
+// Its first answer says whether this user may: rueidis does not look at that.
+func askTracking(client rueidis.Client) rueidis.Commands {
+	return rueidis.Commands{
+		client.B().ClientCaching().Yes().Build().ToRetryable(),
+		client.B().Ping().Build().ToRetryable(),
+	}
 }
 
 // read returns the record under key as the server has it: nil where there is
@@ -287,8 +310,8 @@ func (c *Cache) Close() error {
 	<-c.done
 	if client := c.client.Load(); client != nil {
 		(*client).Close()
+		c.end()
 	}
-	c.conns.close()
 	return c.held.sessions.Close()
 }
 

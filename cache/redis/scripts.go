@@ -16,31 +16,41 @@ end
 return 1
 `)
 
-// tagScript lists ARGV[3] under KEYS[1] until ARGV[2], and forgets what ended
-// before ARGV[1]; both are Unix times in milliseconds.
-var tagScript = rueidis.NewLuaScript(`
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[1])
-redis.call('ZADD', KEYS[1], ARGV[2], ARGV[3])
+// luaNow sets now to ARGV[1], a Unix time in milliseconds, or else to the
+// server's: nodes whose clocks differ must not empty each other's counters.
+const luaNow = `
+local now = tonumber(ARGV[1])
+if not now then
+	local time = redis.call('TIME')
+	now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+`
+
+// tagScript lists ARGV[3] under KEYS[1] for ARGV[2] milliseconds from now, and
+// forgets what has ended.
+var tagScript = rueidis.NewLuaScript(luaNow + `
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[3])
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
-redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - ARGV[1]))
+redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - now))
 return 1
 `)
 
-// countScript is cache.Limit.Add for all KEYS in one step. ARGV[1] is the Unix
-// time in milliseconds; then follow, for each key, the most events, the window
-// and its part, in milliseconds. It returns 0 and the totals, or which limit is
-// reached and for how many milliseconds.
-var countScript = rueidis.NewLuaScript(`
-local now = tonumber(ARGV[1])
+// countScript is cache.Limit.Add for all KEYS in one step. After ARGV[1], the
+// time, follow for each key the most events, the window and its part, in
+// milliseconds. It returns 0 and each total and slot, or which limit is reached
+// and for how many milliseconds.
+var countScript = rueidis.NewLuaScript(luaNow + `
 local reached, longest = 0, 0
-local slots, totals, lives = {}, {0}, {}
+local slots, lives, counted = {}, {}, {0}
 for i, key in ipairs(KEYS) do
 	local most, window, part = tonumber(ARGV[3*i-1]), tonumber(ARGV[3*i]), tonumber(ARGV[3*i+1])
 	local slot = math.floor(now / part)
 	local held, live, total = redis.call('HGETALL', key), {}, 0
 	for j = 1, #held, 2 do
 		local at, n = tonumber(held[j]), tonumber(held[j+1])
-		if now < (at + 1) * part + window and at <= slot + 64 then
+		-- what lies ahead by more than a window was counted by a clock that was wrong
+		if now < (at + 1) * part + window and at * part <= now + window then
 			live[#live+1] = {at, n}
 			total = total + n
 		else
@@ -61,7 +71,8 @@ for i, key in ipairs(KEYS) do
 			reached, longest = i, retry
 		end
 	end
-	slots[i], totals[i+1], lives[i] = slot, total + 1, window + part
+	slots[i], lives[i] = slot, window + part
+	counted[2*i], counted[2*i+1] = total + 1, slot
 end
 if reached > 0 then
 	return {reached, longest}
@@ -70,7 +81,7 @@ for i, key in ipairs(KEYS) do
 	redis.call('HINCRBY', key, string.format('%.0f', slots[i]), 1)
 	redis.call('PEXPIRE', key, string.format('%.0f', lives[i]))
 end
-return totals
+return counted
 `)
 
 // uncountScript takes one event of slot ARGV[1] back.
