@@ -23,6 +23,8 @@ const (
 	confusedURL  = "CVE-2020-4037 (oauth2-proxy): open redirect by an address that checker and browser read differently"
 	splitAnswer  = "response splitting by an address"
 	scripted     = "GHSA-cf57-c578-7jvv (Anubis), CVE-2024-21496 (caddy-security): an address that is a script"
+	upAndOut     = "CVE-2022-28923 (Caddy): a path that is cleaned into an address"
+	sentOn       = "CVE-2026-27142 (Go): an address in a page that sends on"
 	looped       = "a way back that leads into the gate again"
 )
 
@@ -30,6 +32,8 @@ var waysBack = []wayBack{
 	{vector{"another site", openRedirect}, "https://evil.example/"},
 	{vector{"another site by http", openRedirect}, "http://evil.example/"},
 	{vector{"no scheme", openRedirect}, "//evil.example/"},
+	{vector{"no scheme, and up", upAndOut}, "//evil.example/.."},
+	{vector{"no scheme, and up, encoded", upAndOut}, "//evil.example/%2e%2e"},
 	{vector{"three slashes", openRedirect}, "///evil.example/"},
 	{vector{"many slashes", openRedirect}, "//////evil.example/"},
 	{vector{"a scheme without slashes", openRedirect}, "https:evil.example"},
@@ -114,6 +118,8 @@ var waysBack = []wayBack{
 	{vector{"a file", scripted}, "file:///etc/passwd?evil"},
 	{vector{"a view of the source", scripted}, "view-source:https://evil.example"},
 	{vector{"an intent", scripted}, "intent://evil.example#Intent;scheme=http;end"},
+	{vector{"another address for a page that sends on", sentOn}, "/a;url=//evil.example"},
+	{vector{"a script for a page that sends on", sentOn}, "/a\" url = javascript:evil()"},
 	{vector{"markup", scripted}, "/\"><script>evil</script>"},
 	{vector{"an attribute", scripted}, "/' autofocus onfocus='evil()"},
 
