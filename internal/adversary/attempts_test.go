@@ -392,7 +392,7 @@ func (s *site) tell(t *testing.T, story story) {
 
 // A fleet of Caddys behind a balancer must not be easier to deceive than one.
 func TestAttemptsAcrossNodes(t *testing.T) {
-	s := newSite(t, strings.Replace(account, "GATE", "cache redis "+redistest.Start(t).Addr+"\nGATE", 1))
+	s := newSite(t, strings.Replace(account, "GATE", "cache redis "+redistest.Start(t).Addr+" {\ntimeout 2s\n}\nGATE", 1))
 	node := s.node(t)
 	attack(t, "Attempts replayed, raced, swapped, planted", []story{
 		{vector{"the callback on the other node, in another browser", replay}, func(t *testing.T, s *site, owner, thief *visitor) {
