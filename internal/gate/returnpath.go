@@ -2,7 +2,7 @@ package gate
 
 import (
 	"net/url"
-	"path"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -21,9 +21,7 @@ func returnPath(raw, base string) string {
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" || u.Fragment != "" {
 		return "/"
 	}
-	// What a browser or a server makes of dot segments must be as harmless as
-	// what is written: "/.//evil.example" would clean to "//evil.example".
-	if strings.Contains(u.Path, `\`) || under(path.Clean(u.Path), base) || strings.HasPrefix(dropDots(u.Path), "//") {
+	if strings.Contains(u.Path, `\`) || under(u.Path, base) || !readsHarmless(u, base) {
 		return "/"
 	}
 	clean := u.EscapedPath()
@@ -51,18 +49,14 @@ func plainPath(s string) bool {
 	return utf8.ValidString(s) // what a cache keeps as text
 }
 
-// dropDots removes leading "." and ".." segments as a browser does.
-func dropDots(p string) string {
-	for {
-		switch {
-		case strings.HasPrefix(p, "/./"):
-			p = p[2:]
-		case strings.HasPrefix(p, "/../"):
-			p = p[3:]
-		default:
-			return p
-		}
-	}
+// readsHarmless tells whether what a browser or a server makes of the path is as
+// harmless as what is written: "/a/..//evil.example" is cleaned to
+// "//evil.example", which a redirect of the site's own would take for another site.
+func readsHarmless(u *url.URL, base string) bool {
+	readings, ok := Readings(u)
+	return ok && !slices.ContainsFunc(readings, func(reading string) bool {
+		return strings.HasPrefix(reading, "//") || under(reading, base)
+	})
 }
 
 // under tells whether the decoded path p is base or lies below it.

@@ -1,0 +1,106 @@
+package gate
+
+import (
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func parsed(t testing.TB, target string) *url.URL {
+	t.Helper()
+	u, err := url.ParseRequestURI(target)
+	if err != nil {
+		t.Fatalf("%q: %v", target, err)
+	}
+	return u
+}
+
+// What each reading is named after is how some server reads that path.
+func TestReadingsAreWhatServersMakeOfAPath(t *testing.T) {
+	for _, c := range []struct{ name, target, reading string }{
+		{"routed as it was sent (Go's ServeMux)", "/account/..%2fx", "/account/..%2fx"},
+		{"decoded, nothing resolved (WSGI)", "/account/..%2fx", "/account/%2e%2e/x"},
+		{"decoded, dots resolved (Caddy, nginx)", "/account/..%2fx", "/x"},
+		{"dots resolved before decoding (WHATWG URL)", "/public/%2e%2e/account/..%2fx", "/account/..%2fx"},
+		{"plain dots alone resolved", "/public/../account/%2e%2e/x", "/account/%2e%2e/x"},
+		{"decoded twice", "/%2561ccount/x", "/account/x"},
+		{"decoded twice, then resolved", "/public/%252e%252e/account/x", "/account/x"},
+		{"slashes joined before dots are resolved", "/account//../x", "/x"},
+		{"empty segments count", "/account//../x", "/account/x"},
+		{"without parameters", "/account;v=1/x", "/account/x"},
+		{"without parameters of dots (servlet containers)", "/public/..;/account/x", "/account/x"},
+		{"without encoded parameters", "/account%3bv=1/x", "/account/x"},
+		{"backslashes as slashes (IIS)", "/public/..%5caccount%5cx", "/account/x"},
+		{"cut at NUL (C)", "/account%00/../../public", "/account"},
+		{"cut at a question mark that was encoded", "/account%3f/../public", "/account"},
+		{"without its final slash", "/account/", "/account"},
+		{"up past the root", "/../../account/x", "/account/x"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			readings, ok := Readings(parsed(t, c.target))
+			if !ok || !slices.Contains(readings, c.reading) {
+				t.Errorf("%s is read as %q, not as %s", c.target, readings, c.reading)
+			}
+		})
+	}
+}
+
+func TestPlainPathHasNoOtherReadingAndCostsNothing(t *testing.T) {
+	for _, target := range []string{"/", "/account/x", "/well-known", "/a.b/c-d_e~f/g,h=i:j@k", "/account/x?q=%2F;//"} {
+		u := parsed(t, target)
+		if allocs := testing.AllocsPerRun(100, func() {
+			if readings, ok := Readings(u); len(readings) != 0 || !ok {
+				t.Errorf("%s is read as %q as well", target, readings)
+			}
+		}); allocs > 0 {
+			t.Errorf("%s costs %v allocations", target, allocs)
+		}
+	}
+}
+
+func TestPathWithTooManyReadingsIsTakenForAProtectedOne(t *testing.T) {
+	for name, target := range map[string]string{
+		"everything at once":    `/a/%2e%2e;b//%5c..%252f%00/./c%3f/..;/d/`,
+		"encoded over and over": "/%" + strings.Repeat("25", 400) + "61/",
+		"very long":             "/" + strings.Repeat("%20", maxReadingBytes/3),
+	} {
+		if readings, ok := Readings(parsed(t, target)); ok {
+			t.Errorf("%s: %d readings", name, len(readings))
+		}
+	}
+}
+
+func FuzzReadings(f *testing.F) {
+	for _, target := range []string{
+		"/account/..%2fx", "/%252e%252e/a", "/a//b/;c/../d/", `/a\..\b`, "/a%00b", "/%", "/%zz%2", "/a/%2e/%2E%2e/b", "//a", "/./", "/a/b/", "/caf%C3%A9",
+	} {
+		f.Add(target)
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil || !strings.HasPrefix(target, "/") {
+			return
+		}
+		readings, ok := Readings(u)
+		if !ok {
+			return // taken for a protected one
+		}
+		if len(readings) > maxReadings {
+			t.Fatalf("%d readings", len(readings))
+		}
+		// by the standard library: what other servers make of a path at least
+		twice, _ := url.PathUnescape(u.Path)
+		for _, other := range []string{u.Path, path.Clean(u.Path), path.Clean(u.EscapedPath()), path.Clean("/" + twice)} {
+			if shown := withPlainDots(other); shown != u.Path && twice != "" && !slices.Contains(readings, shown) && !slices.Contains(readings, shown+"/") && len(readings) > 0 {
+				t.Errorf("%q is not read as %q but as %q", target, shown, readings)
+			}
+		}
+		for _, reading := range readings {
+			if !strings.HasPrefix(reading, "/") || strings.Contains(reading+"/", "/../") || strings.Contains(reading+"/", "/./") {
+				t.Errorf("%q is shown to matchers as %q, whose dots they would resolve", target, reading)
+			}
+		}
+	})
+}
