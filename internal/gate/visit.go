@@ -36,6 +36,7 @@ type Visit struct {
 		values   [3]string // of the written headers
 		cookies  [1]string // that are not the gate's
 		vary     [1]string
+		private  [1]string
 	}
 }
 
@@ -46,6 +47,10 @@ func NewVisit(method string, u *url.URL) *Visit {
 	v.own, v.stripped, v.written = v.room.own[:0], v.room.stripped[:0], v.room.written[:0]
 	return v
 }
+
+// Arrived is the request's method and address as the client sent them. Nobody may
+// change the address.
+func (v *Visit) Arrived() (method string, u *url.URL) { return v.method, v.url }
 
 // String shows nothing: a visit holds cookies.
 func (*Visit) String() string { return "" }
@@ -115,10 +120,11 @@ func (v *Visit) secretCookie(name string) (string, bool) {
 	return value, true
 }
 
-// stripHeaders removes all headers whose name begins with prefix, as upstreams
-// read names: many take "_" or "." for "-". It also closes a way around headers,
-// an upgrade to a protocol in which further requests would tunnel past every
-// gate (h2c). It goes over the headers once, since it does so for every request.
+// stripHeaders removes all headers whose name begins with prefix in any spelling
+// that an upstream reads as the same name (see hasFoldedPrefix). It also closes a
+// way around headers, an upgrade to a protocol in which further requests would
+// tunnel past every gate (h2c). It goes over the headers once, since it does so
+// for every request.
 func (v *Visit) stripHeaders(h http.Header, prefix string) {
 	for name, lines := range h {
 		switch {
@@ -193,45 +199,63 @@ func (v *Visit) Vouch(h http.Header, names *Headers, s *cache.Session) {
 }
 
 // Vary says in an answer that it depends on the cookies.
-func (v *Visit) Vary(h http.Header) {
-	if h["Vary"] != nil {
-		h.Add("Vary", "Cookie")
-		return
+func (v *Visit) Vary(h http.Header) { addField(h, "Vary", "Cookie", &v.room.vary) }
+
+// Private says in an answer that no shared cache may keep it, whatever else the
+// site says of it.
+func (v *Visit) Private(h http.Header) { addField(h, "Cache-Control", "private", &v.room.private) }
+
+// addField is h.Add for a canonical name and a value that is not there yet, and
+// allocates nothing where the field is new.
+func addField(h http.Header, name, value string, room *[1]string) {
+	switch lines := h[name]; {
+	case lines == nil:
+		room[0] = value
+		h[name] = room[:1:1]
+	case !slices.Contains(lines, value):
+		h[name] = append(lines, value)
 	}
-	v.room.vary[0] = "Cookie"
-	h["Vary"] = v.room.vary[:]
 }
 
-// hasFoldedPrefix ignores letter case and takes "_" and "." for "-".
+// hasFoldedPrefix ignores letter case, and takes every byte that is no letter or
+// digit for "-": CGI servers make one "_" of them all (RFC 3875, section 4.1.18,
+// names "-" alone; lighttpd's mod_cgi is one that goes further), so that
+// X~Verified~Number and X-Verified-Number are one variable to the site.
 func hasFoldedPrefix(name, prefix string) bool {
 	if len(name) < len(prefix) {
 		return false
 	}
 	for i := range len(prefix) {
-		if foldByte(name[i]) != foldByte(prefix[i]) {
+		if folded[name[i]] != folded[prefix[i]] {
 			return false
 		}
 	}
 	return true
 }
 
-func foldByte(c byte) byte {
-	switch {
-	case 'A' <= c && c <= 'Z':
-		return c + 'a' - 'A'
-	case c == '_' || c == '.':
-		return '-'
-	default:
-		return c
+// folded is a table because it is asked for every header of every request.
+var folded = func() (table [256]byte) {
+	for c := range len(table) {
+		switch b := byte(c); {
+		case 'A' <= b && b <= 'Z':
+			table[c] = b + 'a' - 'A'
+		case 'a' <= b && b <= 'z', '0' <= b && b <= '9':
+			table[c] = b
+		default:
+			table[c] = '-'
+		}
 	}
-}
+	return table
+}()
 
 // isNavigation tells a page load from everything else: only for a page load can
-// the gate redirect, or answer with a page.
+// the gate redirect, or answer with a page. A service worker that passes a page
+// load on, by fetch(event.request), makes its destination "empty" (Fetch standard,
+// section 5.4, Request constructor).
 func (v *Visit) isNavigation(h http.Header) bool {
 	mode, dest := h.Get("Sec-Fetch-Mode"), h.Get("Sec-Fetch-Dest")
 	if mode != "" || dest != "" {
-		return mode == "navigate" && dest == "document"
+		return mode == "navigate" && (dest == "document" || dest == "empty")
 	}
 	if h.Get("Upgrade") != "" {
 		return false
