@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
@@ -67,8 +68,13 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start opens the caches.
+// Start opens the caches, once it is known that visitors reach the endpoints.
 func (a *App) Start() error {
+	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
+		if err := checkReach(app.(*caddyhttp.App)); err != nil {
+			return err
+		}
+	}
 	for name, s := range a.stores {
 		if s.open.Load() != nil {
 			continue

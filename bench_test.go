@@ -20,13 +20,11 @@ import (
 
 // BenchmarkVerified measures what a request with a live session costs in the
 // handler, beside a handler that does nothing and Caddy's basic_auth with its
-// cache of hashes. The cookie stands among 15. Of number_verify the part strip,
-// which has no counterpart in basic_auth and which every request of the site
-// passes, is measured alone as well: what remains is the gate.
+// cache of hashes. The cookie stands among 15. What a request costs that the
+// matcher does not match is measured as well: basic_auth has no counterpart of the
+// stripping, which every request of the site passes.
 func BenchmarkVerified(b *testing.B) {
-	handler, site, session := verifiedHandler(b)
-	strip := *handler
-	strip.Part = "strip"
+	handler, open, site, session := verifiedHandlers(b)
 	cookies := strings.Repeat("some=cookie; ", 14) + "number-verify=" + session
 	for name, c := range map[string]struct {
 		handler caddyhttp.MiddlewareHandler
@@ -34,7 +32,7 @@ func BenchmarkVerified(b *testing.B) {
 	}{
 		"empty":         {passOn{}, [2]string{"Cookie", cookies}},
 		"number_verify": {handler, [2]string{"Cookie", cookies}},
-		"strip":         {&strip, [2]string{"Cookie", cookies}},
+		"not matched":   {open, [2]string{"Cookie", cookies}},
 		"basic_auth":    {basicAuth(b), [2]string{"Authorization", "Basic dmlzaXRvcjpzZWNyZXQ="}},
 	} {
 		b.Run(name, func(b *testing.B) {
@@ -74,9 +72,9 @@ func (passOn) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	return next.ServeHTTP(w, r)
 }
 
-// verifiedHandler is a handler with a session in its cache, which a visitor has
-// earned through the simulator.
-func verifiedHandler(b *testing.B) (h *numberverify.Handler, address, session string) {
+// verifiedHandlers are a handler with a session in its cache, which a visitor has
+// earned through the simulator, and one whose matcher does not match.
+func verifiedHandlers(b *testing.B) (h, open *numberverify.Handler, address, session string) {
 	b.Helper()
 	sim := httptest.NewServer(simulator.New(simulator.Options{}))
 	b.Cleanup(sim.Close)
@@ -92,8 +90,12 @@ func verifiedHandler(b *testing.B) (h *numberverify.Handler, address, session st
 	h.PublicURL = []string{address}
 	h.VerifierRaw = []byte(fmt.Sprintf(`{"provider":"dqe","server":%q,"licence":%q,"client_secret":%q,"name":%q}`,
 		sim.URL, simulator.DefaultLicence, simulator.DefaultClientSecret, simulator.DefaultName))
-	if err := h.Provision(ctx); err != nil {
-		b.Fatal(err)
+	open = &numberverify.Handler{Options: h.Options}
+	open.MatcherSetsRaw = caddyhttp.RawMatcherSets{{"path": []byte(`["/elsewhere","/elsewhere/*"]`)}}
+	for _, handler := range []*numberverify.Handler{h, open} {
+		if err := handler.Provision(ctx); err != nil {
+			b.Fatal(err)
+		}
 	}
 	app, err := ctx.App("number_verify")
 	if err != nil {
@@ -104,7 +106,7 @@ func verifiedHandler(b *testing.B) (h *numberverify.Handler, address, session st
 	}
 	site.Start()
 	b.Cleanup(site.Close)
-	return h, address, sessionOf(b, address)
+	return h, open, address, sessionOf(b, address)
 }
 
 // provisioned is the context of a Caddy without apps.

@@ -54,8 +54,9 @@ func init() {
 //	}
 //
 // What is not set comes from the global option of the same name. The directive
-// expands to a subroute: strip for every request, the endpoints, and the gate
-// for requests that match.
+// expands to one handler, which every request of the site passes: the matcher is
+// the handler's own, since it has to be asked for more than Caddy's reading of a
+// path.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // consume the directive's name
 	matcher, err := h.ExtractMatcherSet()
@@ -77,10 +78,10 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if err := agree(h, &start, p.handler); err != nil {
 		return nil, err
 	}
-	route := &caddyhttp.Subroute{Routes: caddyhttp.RouteList{
-		p.part(partStrip, nil), p.part(partEndpoints, nil), p.part(partGate, matcher),
-	}}
-	return h.NewRoute(nil, route), nil
+	if matcher != nil {
+		p.handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
+	}
+	return h.NewRoute(nil, &p.handler), nil
 }
 
 // parseGlobalOption reads the defaults for every directive.
@@ -219,19 +220,6 @@ func (p *parser) at(start *caddyfile.Dispenser, wrong *optionError) error {
 		return d.Err(wrong.Error())
 	}
 	return start.Err(wrong.Error())
-}
-
-// part is one route of the subroute.
-func (p *parser) part(name string, matcher caddy.ModuleMap) caddyhttp.Route {
-	handler := p.handler
-	handler.Part = name
-	route := caddyhttp.Route{
-		HandlersRaw: []json.RawMessage{caddyconfig.JSONModuleObject(handler, "handler", appName, nil)},
-	}
-	if matcher != nil {
-		route.MatcherSetsRaw = []caddy.ModuleMap{matcher}
-	}
-	return route
 }
 
 // endpointsOf remembers a directive of a site.

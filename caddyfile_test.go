@@ -164,61 +164,6 @@ func TestDirectivesThatMayShareAPath(t *testing.T) {
 	}
 }
 
-// TestShortestConfigurationExpandsToOneSubroute holds the shape that JSON users
-// rely on, and the order without an order option.
-func TestShortestConfigurationExpandsToOneSubroute(t *testing.T) {
-	config, err := adapt("www.example.com {\n\tnumber_verify /account/* {\n\t\tpublic_url https://www.example.com\n\t\t" + dqeBlock + "\n\t}\n\trespond ok\n\tbasic_auth {\n\t\tvisitor $2a$04$q8EVw5eyQnUsPu4HHCwXbOVrcnbs4jjvVWvFHJKRrXK9ePC8x1PDO\n\t}\n}")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var parsed struct {
-		Apps struct {
-			HTTP struct {
-				Servers map[string]struct {
-					Routes []struct {
-						Handle []struct {
-							Routes []struct{ Handle []map[string]any }
-						}
-					}
-				}
-			}
-		}
-	}
-	if err := json.Unmarshal(config, &parsed); err != nil {
-		t.Fatal(err)
-	}
-	routes := parsed.Apps.HTTP.Servers["srv0"].Routes[0].Handle[0].Routes
-	var order []string
-	var gate []map[string]any
-	for _, route := range routes {
-		for _, handler := range route.Handle {
-			order = append(order, handler["handler"].(string))
-			if handler["handler"] == "subroute" {
-				for _, inner := range handler["routes"].([]any) {
-					gate = append(gate, inner.(map[string]any))
-				}
-			}
-		}
-	}
-	if got := strings.Join(order, " "); got != "authentication subroute static_response" {
-		t.Errorf("order: %s", got)
-	}
-	var parts []string
-	for _, route := range gate {
-		handler := route["handle"].([]any)[0].(map[string]any)
-		parts = append(parts, handler["part"].(string))
-		if _, matched := route["match"]; matched != (handler["part"] == "gate") {
-			t.Errorf("part %s has the matcher: %t", handler["part"], matched)
-		}
-		if provider := handler["verifier"].(map[string]any)["provider"]; provider != "dqe" {
-			t.Errorf("provider %v", provider)
-		}
-	}
-	if got := strings.Join(parts, " "); got != "strip endpoints gate" {
-		t.Errorf("parts: %s", got)
-	}
-}
-
 func TestPlaceholderThatIsEmptyIsAnErrorAtLoad(t *testing.T) {
 	for option, text := range map[string]string{
 		"licence":    strings.Replace(dqeBlock, "licence code", "licence {env.X_EMPTY}", 1),

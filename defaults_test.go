@@ -26,8 +26,8 @@ func TestCaddyfileExampleShowsTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	handlers := handlersIn(t, tree)
-	if len(handlers) != 3 {
-		t.Fatalf("%d handlers instead of strip, endpoints and gate", len(handlers))
+	if len(handlers) != 1 {
+		t.Fatalf("%d handlers of one directive", len(handlers))
 	}
 	for _, shown := range handlers {
 		required := Options{VerifierRaw: shown.VerifierRaw, PublicURL: shown.PublicURL, Brand: shown.Brand}

@@ -28,8 +28,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier/dqe"
 )
 
-// caddyfiles are all of the repository by name: the files, and the blocks of
-// the README.
+// caddyfiles are all of the repository by name: the files, and the blocks of the
+// documentation.
 func caddyfiles(t testing.TB) map[string]string {
 	t.Helper()
 	found := make(map[string]string)
@@ -44,13 +44,15 @@ func caddyfiles(t testing.TB) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, block := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(string(readme), -1) {
-		name, _, _ := strings.Cut(block[1], "\n")
-		found["README.md: "+name] = block[1]
+	for _, page := range []string{"README.md", "docs/matchers.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+			name, _, _ := strings.Cut(block[1], "\n")
+			found[page+": "+name] = block[1]
+		}
 	}
 	return found
 }
@@ -104,7 +106,7 @@ func TestEveryOptionIsDocumented(t *testing.T) {
 	for _, module := range []any{numberverify.Handler{}, numberverify.Options{}, dqe.Module{}, redis.Module{}} {
 		for field := range reflect.TypeOf(module).Fields() {
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-			if name != "" && name != "part" && name != "logo" && name != "addresses" {
+			if name != "" && name != "match" && name != "logo" && name != "addresses" {
 				options = append(options, name)
 			}
 		}

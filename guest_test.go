@@ -242,7 +242,7 @@ func TestValidateOpensNoCache(t *testing.T) {
 	}
 }
 
-func TestJSONWithoutPartDoesAllThree(t *testing.T) {
+func TestJSONWithoutMatchersProtectsTheWholeSite(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	config := w.expand(fmt.Sprintf(`{"admin":{"disabled":true},"logging":{"logs":{"default":{"level":"ERROR"}}},"apps":{"http":{"grace_period":1000000000,"servers":{"s":{"listen":["SITE"],"routes":[{"handle":[
 		{"handler":"number_verify","public_url":["http://SITE"],"verifier":{"provider":"dqe","server":"SIMULATOR","licence":%q,"client_secret":"{env.TEST_CLIENT_SECRET}","name":%q}},
@@ -255,7 +255,7 @@ func TestJSONWithoutPartDoesAllThree(t *testing.T) {
 		t.Errorf("arrived: %v", got.Header)
 	}
 	for name, broken := range map[string]string{
-		"part":        strings.Replace(config, `"handler":"number_verify"`, `"handler":"number_verify","part":"half"`, 1),
+		"match":       strings.Replace(config, `"handler":"number_verify"`, `"handler":"number_verify","match":[{"half":["/"]}]`, 1),
 		"verifier":    strings.Replace(config, `"verifier"`, `"pages":"","x":`, 1),
 		"session_ttl": strings.Replace(config, `"handler":"number_verify"`, `"handler":"number_verify","session_ttl":-5`, 1),
 		"licence":     strings.Replace(config, `"licence":"`, `"licence":"","name":"`, 1),

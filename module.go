@@ -2,9 +2,10 @@
 // front of any site: http.handlers.number_verify and the Caddyfile directive
 // number_verify.
 //
-// The handler is in module.go, what can be configured and what is wrong with it
-// in options.go, the directive in caddyfile.go, and what outlives one handler in
-// app.go. What happens to a request is in internal/gate.
+// The handler is in module.go, what it protects in match.go, what can be
+// configured and what is wrong with it in options.go, the directive in
+// caddyfile.go, and what outlives one handler in app.go. What happens to a request
+// is in internal/gate.
 package numberverify
 
 import (
@@ -55,12 +56,12 @@ func init() {
 // `{http.number_verify.session}` | A short public id of the session
 // `{http.number_verify.code}` | With `pass_errors`: the code of the refusal
 type Handler struct {
-	// Which part of the work this handler does: `strip` removes what only the
-	// gate may say from every request, `endpoints` serves the gate's own
-	// pages, `gate` lets only verified requests pass. Without it one handler
-	// does all three. The Caddyfile directive splits it, so that the matcher
-	// concerns the gate alone.
-	Part string `json:"part,omitempty"`
+	// Which requests need a verification: matcher sets as in a route. They are
+	// asked for the request as it arrived and for what rewrites made of it, and
+	// for every other way in which servers are known to read its path, such as
+	// decoded twice or with `..%2f` unresolved. All other requests pass, less
+	// what only the gate may say. Default: every request needs one.
+	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	Options
 
@@ -82,9 +83,12 @@ type Handler struct {
 	// Default: the visitor types the number.
 	Number string `json:"number,omitempty"`
 
-	gate    *gate.Gate
-	route   gate.Route
-	headers *headerNames
+	matchers caddyhttp.MatcherSets
+	// onlyLooking says that no matcher does anything beside matching.
+	onlyLooking bool
+	gate        *gate.Gate
+	route       gate.Route
+	headers     *headerNames
 }
 
 // headerNames are the headers for the upstream; without a prefix there are none.
@@ -105,6 +109,9 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 func (h *Handler) Provision(ctx caddy.Context) error {
 	options, err := h.resolve()
 	if err != nil {
+		return err
+	}
+	if err := h.loadMatchers(ctx); err != nil {
 		return err
 	}
 	appModule, err := ctx.App(appName)
@@ -141,7 +148,7 @@ func (h *Handler) gateKey() (string, error) {
 
 // forgetRoute drops what handlers that share their endpoints may differ in.
 func (h *Handler) forgetRoute() {
-	h.Part, h.MaxAge, h.Optional, h.PassErrors = "", 0, false, false
+	h.MatcherSetsRaw, h.MaxAge, h.Optional, h.PassErrors = nil, 0, false, false
 	h.Headers, h.SessionTTL, h.SessionIdle = "", 0, 0
 }
 
@@ -256,10 +263,7 @@ func visitOf(r *http.Request) *gate.Visit {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	visit := visitOf(r)
 	h.gate.Strip(r, visit, h.headers.prefix)
-	if h.Part == partStrip {
-		return next.ServeHTTP(w, r)
-	}
-	if h.Part != partGate && h.gate.IsEndpoint(visit) {
+	if h.gate.IsEndpoint(visit) {
 		if h.gate.IsCallback(visit) {
 			// its address holds credentials; the gate logs a line of its own
 			caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
@@ -267,7 +271,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.gate.ServeEndpoint(w, r, visit)
 		return nil
 	}
-	if h.Part == partEndpoints {
+	protected, err := h.protects(r, visit)
+	if err != nil {
+		return err // fail closed: a matcher that fails lets nothing pass
+	}
+	if !protected {
 		return next.ServeHTTP(w, r)
 	}
 	return h.guard(w, r, visit, next)
@@ -280,6 +288,7 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visi
 	switch {
 	case verdict.Session != nil:
 		visit.Vary(w.Header())
+		visit.Private(w.Header())
 		h.vouch(r, visit, repl, verdict.Session)
 		return next.ServeHTTP(w, r)
 	case h.Optional:

@@ -17,13 +17,6 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 )
 
-// The parts of the work, as Handler.Part names them.
-const (
-	partStrip     = "strip"
-	partEndpoints = "endpoints"
-	partGate      = "gate"
-)
-
 // headersOff is the word for neither setting nor removing headers.
 const headersOff = "off"
 
@@ -146,11 +139,6 @@ func orDefault[T comparable](value, fallback T) T {
 // resolve returns the options as they hold: placeholders resolved, checked, and
 // with their defaults.
 func (h *Handler) resolve() (Options, error) {
-	switch h.Part {
-	case "", partStrip, partEndpoints, partGate:
-	default:
-		return Options{}, fmt.Errorf("part: %q is none; write strip, endpoints or gate, or leave it out", h.Part)
-	}
 	if h.VerifierRaw == nil {
 		return Options{}, errNoVerifier
 	}

@@ -64,7 +64,7 @@ func TestMistakesInJSONAreToldAtLoadWithTheirOption(t *testing.T) {
 		"unknown store":           {dqeJSON + `,"cache":{"store":"other"}`, "http.number_verify.caches.other"},
 		"verifier that is none":   {`"verifier":{"provider":"test_wordless"}`, "is not a verifier.Verifier"},
 		"cache that is none":      {dqeJSON + `,"cache":{"store":"test_strange"}`, "is not a cache.Opener"},
-		"wrong part":              {dqeJSON + `,"part":"half"`, "write strip, endpoints or gate"},
+		"unknown matcher":         {dqeJSON + `,"match":[{"half":["/"]}]`, "http.matchers.half"},
 		"unknown member":          {dqeJSON + `,"colour":"red"`, "colour"},
 		"negative max_age":        {dqeJSON + `,"max_age":"-5m"`, "max_age: must be longer than 0"},
 		"negative session_ttl":    {dqeJSON + `,"session_ttl":-1`, "session_ttl: must be longer than 0"},
@@ -136,9 +136,9 @@ func TestValueFromAPlaceholderIsCheckedAndNeverToldInAnError(t *testing.T) {
 	}
 }
 
-// gateParts returns the handlers that the directives of a Caddyfile adapt to, the
-// gate parts in their order.
-func gateParts(t *testing.T, text string) []map[string]any {
+// handlersOf returns the handlers that the directives of a Caddyfile adapt to, in
+// their order.
+func handlersOf(t *testing.T, text string) []map[string]any {
 	t.Helper()
 	config, err := adapt(text)
 	if err != nil {
@@ -157,7 +157,7 @@ func gateParts(t *testing.T, text string) []map[string]any {
 				walk(child)
 			}
 		case map[string]any:
-			if node["part"] == "gate" {
+			if node["handler"] == "number_verify" {
 				found = append(found, node)
 			}
 			for _, child := range node {
@@ -177,18 +177,18 @@ func TestEveryDurationIsLongerThanZero(t *testing.T) {
 				t.Errorf("%s %s: %v", option, value, err)
 			}
 		}
-		gate := gateParts(t, "http://localhost {\nnumber_verify {\n"+dqeBlock+"\n"+option+" 1d\n}\n}")[0]
+		gate := handlersOf(t, "http://localhost {\nnumber_verify {\n"+dqeBlock+"\n"+option+" 1d\n}\n}")[0]
 		if want := float64(24 * time.Hour); gate[option] != want {
 			t.Errorf("%s 1d is %v", option, gate[option])
 		}
 	}
-	if gate := gateParts(t, "http://localhost {\nnumber_verify {\n"+dqeBlock+"\nsession_idle off\n}\n}")[0]; gate["session_idle"] != nil {
+	if gate := handlersOf(t, "http://localhost {\nnumber_verify {\n"+dqeBlock+"\nsession_idle off\n}\n}")[0]; gate["session_idle"] != nil {
 		t.Errorf("session_idle off is %v", gate["session_idle"])
 	}
 }
 
 func TestDirectiveNamesOnlyWhatDiffersFromTheGlobalOption(t *testing.T) {
-	gates := gateParts(t, `{
+	gates := handlersOf(t, `{
 		number_verify {
 			`+dqeBlock+`
 			cache memory
@@ -225,14 +225,14 @@ func TestDirectiveNamesOnlyWhatDiffersFromTheGlobalOption(t *testing.T) {
 			number {http.auth.user.phone}
 		}
 	}`)
-	const common = `"handler":"number_verify","part":"gate"`
+	const common = `"handler":"number_verify"`
 	const dqe = `"verifier":{"provider":"dqe","server":"https://dqe.example.com","licence":"code","client_secret":"{env.X_SECRET}","name":"Example SAS"}`
 	const defaults = dqe + `,"cache":{"store":"memory"},"public_url":["https://www.example.com","https://example.com"],"countries":["FR","BE"],
 		"brand":"Example SAS","logo":"https://www.example.com/logo.svg","session_ttl":7200000000000`
 	wants := []string{
-		`{` + common + `,` + defaults + `,"headers":"X-Phone-","session_idle":600000000000}`,
-		`{` + common + `,` + defaults + `,"headers":"off","max_age":300000000000}`,
-		`{` + common + `,"path":"/.other","verifier":{"provider":"dqe","server":"https://other.example.com","licence":"other","token":"{file./run/dqe-token}","name":"Other"},
+		`{` + common + `,"match":[{"path":["/a*"]}],` + defaults + `,"headers":"X-Phone-","session_idle":600000000000}`,
+		`{` + common + `,"match":[{"path":["/b*"]}],` + defaults + `,"headers":"off","max_age":300000000000}`,
+		`{` + common + `,"match":[{"path":["/c*"]}],"path":"/.other","verifier":{"provider":"dqe","server":"https://other.example.com","licence":"other","token":"{file./run/dqe-token}","name":"Other"},
 			"cache":{"store":"test_flaky"},"public_url":["https://example.com"],"countries":["FR"],"brand":"Other","headers":"X-Phone-","session_ttl":3600000000000,
 			"session_idle":600000000000,"optional":true,"pass_errors":true,"number":"{http.auth.user.phone}"}`,
 	}
@@ -269,17 +269,11 @@ func TestShortestConfigurationAdaptsToThisJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := func(part string) string {
-		return `"handle":[{"handler":"number_verify","part":"` + part + `","public_url":["https://www.example.com"],"verifier":` +
-			`{"provider":"dqe","server":"{env.DQE_SERVER}","licence":"{env.DQE_LICENCE}","client_secret":"{env.DQE_CLIENT_SECRET}","name":"Example SAS"}}]`
-	}
 	want := `{"apps":{"http":{"servers":{"srv0":{"listen":[":443"],"routes":[{
 		"match":[{"host":["www.example.com"]}],
-		"handle":[{"handler":"subroute","routes":[
-			{"handle":[{"handler":"subroute","routes":[
-				{` + handler("strip") + `},
-				{` + handler("endpoints") + `},
-				{"match":[{"path":["/account","/account/*"]}],` + handler("gate") + `}]},
+		"handle":[{"handler":"subroute","routes":[{"handle":[
+			{"handler":"number_verify","match":[{"path":["/account","/account/*"]}],"public_url":["https://www.example.com"],"verifier":
+				{"provider":"dqe","server":"{env.DQE_SERVER}","licence":"{env.DQE_LICENCE}","client_secret":"{env.DQE_CLIENT_SECRET}","name":"Example SAS"}},
 			{"handler":"reverse_proxy","upstreams":[{"dial":"localhost:9000"}]}]}]}],
 		"terminal":true}]}}}}}`
 	var gotTree, wantTree any
@@ -312,7 +306,7 @@ func TestLoginComesFirstWhateverTheOrderInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := -1
-	for _, part := range []string{`"X-Test"`, `"/new"`, `"http_basic"`, `"localhost:9001"`, `"part":"strip"`, `"part":"endpoints"`, `"part":"gate"`, `"localhost:9000"`} {
+	for _, part := range []string{`"X-Test"`, `"/new"`, `"http_basic"`, `"localhost:9001"`, `"number_verify"`, `"localhost:9000"`} {
 		at := strings.Index(string(config), part)
 		if at <= last {
 			t.Errorf("%s stands in the wrong place: %s", part, config)

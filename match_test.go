@@ -1,0 +1,299 @@
+package numberverify_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/numberverify/caddy-number-verify/examples/simulator"
+)
+
+// mux is a site of Go's own router, which routes by the path as it was sent, and
+// says itself which page it has served.
+func mux(t *testing.T, paths ...string) (addr string) {
+	t.Helper()
+	site := http.NewServeMux()
+	page := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
+	}
+	site.HandleFunc("/", page("open page"))
+	for _, path := range paths {
+		site.HandleFunc(path, page("protected page"))
+	}
+	server := httptest.NewServer(site)
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+func TestPathThatTheSiteReadsAnotherWayThanCaddyIsNoWayAround(t *testing.T) {
+	for _, c := range []struct{ name, matcher, protected string }{
+		{"one path", "path /account /account/*", "/account/"},
+		{"a whole site but one path", "not path /health", "/account/"},
+		{"with a placeholder", "path {env.TEST_NOTHING}/account/*", "/account/"},
+		{"by regular expression", "path_regexp ^/account/", "/account/"},
+		{"by an expression", "expression {path}.startsWith('/account/')", "/account/"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, simulator.Options{})
+			w.load(`http://SITE {
+				@protected ` + c.matcher + `
+				number_verify @protected {
+					public_url http://SITE
+					VERIFIER
+				}
+				reverse_proxy ` + mux(t, c.protected) + `
+			}`)
+			for _, path := range []string{
+				"/account/x", "/account/..%2fx", "/account/..%2F..%2fhealth", "/account/..%2fhealth", "/account/%2e%2e%2fx", "/account/x%2f..%2f..%2fx", "/x/..%2faccount/y",
+			} {
+				status, body := w.raw(t, strings.ReplaceAll(get(path), "SITE", w.addr))
+				if strings.Contains(body, "protected page") {
+					t.Errorf("%s is served to a stranger with %d: %s", path, status, body)
+				}
+			}
+		})
+	}
+}
+
+func TestOldSessionDoesNotPassAStepUpByAnotherReadingOfThePath(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.loadWith("number_verify {\npublic_url http://SITE\nVERIFIER\n}\n", `http://SITE {
+		number_verify /account/*
+		number_verify /transfer/* {
+			max_age 1s
+		}
+		reverse_proxy UPSTREAM
+	}`)
+	visitor := w.browser()
+	visitor.arrivesAt("/account/")
+	waitUntil(t, func() bool { return visitor.open("/transfer/").StatusCode == http.StatusSeeOther })
+	w.upstream.take()
+	cookies := "Cookie: "
+	for _, c := range visitor.client.Jar.Cookies(visitor.request("GET", "/", nil).URL) {
+		cookies += c.Name + "=" + c.Value + "; "
+	}
+	for _, path := range []string{"/transfer/..%2faccount/new", "/account/..%2ftransfer/new", "/account/..;/transfer/new", "/%2574ransfer/new"} {
+		status, _ := w.raw(t, strings.ReplaceAll(get(path, cookies), "SITE", w.addr))
+		if got := w.upstream.take(); len(got) != 0 {
+			t.Errorf("%s passes with an old session: %d", path, status)
+		}
+	}
+}
+
+func TestPublicPathsWithOddCharactersStayOpen(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(account)
+	for _, path := range []string{
+		"/", "/public/", "/files/a%2Fb", "/files/a%2fb%2F", "/wiki/What%3F", "/wiki/C%23", "/a;v=1/b", "/a;jsessionid=1", "/public//x", "//public", "/public/./x",
+		"/public/../x", "/public/a%252Fb", "/100%25", "/caf%C3%A9/", "/a%5Cb", "/accounts/", "/my/account/", "/x%2faccount", "/files/..%2faccounts",
+	} {
+		status, _ := w.raw(t, strings.ReplaceAll(get(path), "SITE", w.addr))
+		if got := w.upstream.take(); status != http.StatusOK || len(got) != 1 {
+			t.Errorf("%s answers %d", path, status)
+		}
+	}
+}
+
+// The gate stands behind what changes paths: try_files, uri and rewrite run before
+// it, and what they leave is not what the visitor asked for.
+func TestPathThatIsRewrittenBeforeTheGateIsNoWayAround(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "index.php"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, rewriting := range map[string]string{
+		"front controller":  "try_files {path} /index.php?{query}",
+		"prefix stripped":   "uri strip_prefix /member",
+		"rewritten":         "rewrite * /index.php?page={path}",
+		"rewritten by part": "rewrite /member/* /app{uri}",
+		"method":            "method POST",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, simulator.Options{})
+			w.load(`http://SITE {
+				root * ` + root + `
+				` + rewriting + `
+				@member {
+					path /member/*
+					method GET
+				}
+				number_verify @member {
+					public_url http://SITE
+					VERIFIER
+				}
+				reverse_proxy UPSTREAM
+			}`)
+			for _, path := range []string{"/member/page", "/member/..%2fpage", "/MEMBER/page", "//member/page"} {
+				if status, _ := w.raw(t, strings.ReplaceAll(get(path), "SITE", w.addr)); status != http.StatusUnauthorized {
+					t.Errorf("%s answers %d", path, status)
+				}
+				if got := w.upstream.take(); len(got) != 0 {
+					t.Errorf("%s reached the site as %s", path, got[0].URL)
+				}
+			}
+			if status, _ := w.raw(t, strings.ReplaceAll(get("/open"), "SITE", w.addr)); status != http.StatusOK {
+				t.Errorf("an open path answers %d", status)
+			}
+			w.upstream.take()
+			w.browser().arrivesThere("/member/page")
+		})
+	}
+}
+
+// arrivesThere checks that a verification made from path ends there, whatever the
+// site sees of it.
+func (b *browser) arrivesThere(path string) {
+	b.t.Helper()
+	end := b.verify(path, "06 39 98 00 01")
+	if end.StatusCode != http.StatusOK || end.Request.URL.RequestURI() != path {
+		b.t.Errorf("ends at %s: %d %q", end.Request.URL, end.StatusCode, end.code())
+	}
+}
+
+// What matchers do beside matching comes of Caddy's own reading: another one
+// decides, and leaves nothing behind.
+func TestCapturedGroupsComeFromCaddysOwnReadingAlone(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		@files path_regexp file ^/files/(.+)$
+		number_verify @files {
+			public_url http://SITE
+			optional
+			VERIFIER
+		}
+		reverse_proxy UPSTREAM {
+			header_up X-Captured "<{re.file.1}>"
+		}
+	}`)
+	const nothing = "<{http.regexp.file.1}>" // Caddy leaves what is unknown
+	for path, want := range map[string]string{
+		"/files/report": "<report>", "/files/..%2fother": nothing, "/other": nothing, "/files%2freport": "<report>",
+	} {
+		w.raw(t, strings.ReplaceAll(get(path), "SITE", w.addr))
+		got := w.upstream.take()
+		if len(got) != 1 || got[0].Header.Get("X-Captured") != want {
+			t.Errorf("%s: %d requests, captured %q", path, len(got), got[0].Header.Get("X-Captured"))
+		}
+	}
+}
+
+func TestMatcherThatReadsTheBodyLeavesItToTheSite(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		@secret expression {http.request.body}.contains('secret')
+		number_verify @secret {
+			public_url http://SITE
+			VERIFIER
+		}
+		reverse_proxy UPSTREAM
+	}`)
+	w.raw(t, fmt.Sprintf("POST /a%%2fb/ HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: 4\r\n\r\nopen", w.addr))
+	if got := w.upstream.take(); len(got) != 1 || got[0].body != "open" {
+		t.Errorf("arrived: %v", got)
+	}
+}
+
+func TestMatcherThatFailsLetsNothingPass(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		@failing expression int({http.request.header.X-Number}) > 1
+		number_verify @failing {
+			public_url http://SITE
+			VERIFIER
+		}
+		reverse_proxy UPSTREAM
+	}`)
+	if status, _ := w.raw(t, strings.ReplaceAll(get("/"), "SITE", w.addr)); status < 400 || len(w.upstream.take()) != 0 {
+		t.Errorf("answers %d", status)
+	}
+}
+
+func TestVerifiedAnswerIsForNoSharedCacheWhateverTheSiteSays(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	site := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Cache-Control", "public, max-age=3600")
+		rw.Header().Set("Vary", "Accept-Encoding")
+	}))
+	t.Cleanup(site.Close)
+	w.load(strings.Replace(account, "UPSTREAM", strings.TrimPrefix(site.URL, "http://"), 1))
+	visitor := w.browser()
+	visitor.verify("/account/", "06 39 98 00 01")
+	a := visitor.open("/account/")
+	if control, vary := strings.Join(a.Header["Cache-Control"], ", "), strings.Join(a.Header["Vary"], ", "); control != "private, public, max-age=3600" || vary != "Cookie, Accept-Encoding" {
+		t.Errorf("Cache-Control: %s; Vary: %s", control, vary)
+	}
+	if a := visitor.open("/public"); a.Header.Get("Cache-Control") != "public, max-age=3600" {
+		t.Errorf("an open path: %v", a.Header)
+	}
+}
+
+// The safe form of docs/matchers.md: the directive stands before what Caddy chooses
+// by path.
+func TestSafeFormGatesWhatAPublicHandleWouldServe(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.loadExample("docs/matchers.md: shop.example.com {", "https://shop.example.com", "http://SITE", "\nshop.example.com {", "\nhttp://SITE {", "localhost:9001", "UPSTREAM")
+	for path, want := range map[string]int{"/account/..%2fpublic/x": 401, "/public/..%2faccount/x": 401, "/account/x": 401, "/public/x": 200, "/other": 200} {
+		status, _ := w.raw(t, strings.ReplaceAll(get(path), "SITE", w.addr))
+		if got := w.upstream.take(); status != want || (want == 401) != (len(got) == 0) {
+			t.Errorf("%s answers %d", path, status)
+		}
+	}
+}
+
+// What docs/matchers.md warns of: a handle that Caddy chooses by its own reading is
+// outside the gate in another one.
+func TestLimitHandleThatCaddyChoosesFirstIsOutsideTheGate(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		handle /public/* {
+			reverse_proxy UPSTREAM
+		}
+		handle {
+			number_verify {
+				public_url http://SITE
+				VERIFIER
+			}
+			reverse_proxy UPSTREAM
+		}
+	}`)
+	w.raw(t, strings.ReplaceAll(get("/account/..%2fpublic/x"), "SITE", w.addr))
+	if got := w.upstream.take(); len(got) != 1 {
+		t.Error("the documentation warns of what does not happen")
+	}
+}
+
+func TestErrorRouteOfTheDocumentationShowsTheSiteAPathOfItsOwn(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.loadExample("docs/matchers.md: forum.example.com {", "https://forum.example.com", "http://SITE", "\nforum.example.com {", "\nhttp://SITE {")
+	w.raw(t, strings.ReplaceAll(get("/member/x", "X~Verified~Number: forged"), "SITE", w.addr))
+	got := w.upstream.take()
+	if len(got) != 1 || got[0].URL.Path != "/errors/401" {
+		t.Fatalf("arrived: %v", got)
+	}
+	checkVouched(t, got[0], false)
+}
+
+func TestApplicationsPreflightPassesWhereTheMatcherLeavesItOut(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		@api {
+			path /api/*
+			not method OPTIONS
+		}
+		number_verify @api {
+			public_url http://SITE
+			VERIFIER
+		}
+		reverse_proxy UPSTREAM
+	}`)
+	for method, want := range map[string]int{"OPTIONS": 200, "GET": 401, "DELETE": 401} {
+		if status, _ := w.raw(t, method+" /api/x HTTP/1.1\r\nHost: "+w.addr+"\r\nConnection: close\r\n\r\n"); status != want {
+			t.Errorf("%s answers %d", method, status)
+		}
+	}
+}
