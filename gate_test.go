@@ -346,8 +346,9 @@ func TestEndpointsAnswerOnlyWhatTheyShould(t *testing.T) {
 		{"GET", "/.number-verify/", 200, ""},
 		{"HEAD", "/.number-verify/", 200, ""},
 		{"POST", "/.number-verify/", 405, ""},
-		{"GET", "/.number-verify/start", 405, ""},
-		{"HEAD", "/.number-verify/start", 405, ""},
+		{"GET", "/.number-verify/start", 303, "/.number-verify/"}, // reloaded
+		{"HEAD", "/.number-verify/start", 303, "/.number-verify/"},
+		{"fetch", "/.number-verify/start", 405, ""},
 		{"OPTIONS", "/.number-verify/start", 405, ""},
 		{"POST", "/.number-verify/callback", 405, ""},
 		{"GET", "/.number-verify/callback", 303, "/.number-verify/problem/attempt_unknown"},
@@ -359,21 +360,27 @@ func TestEndpointsAnswerOnlyWhatTheyShould(t *testing.T) {
 		{"GET", "/.number-verify/problem/attempt_expired", 410, ""},
 		{"GET", "/.number-verify/problem/nonsense", 404, ""},
 		{"GET", "/.number-verify/status", 200, ""},
-		{"GET", "/.number-verify/sign-out", 405, ""},
+		{"GET", "/.number-verify/sign-out", 303, "/.number-verify/"},
+		{"fetch", "/.number-verify/sign-out", 405, ""},
 		{"GET", "/.number-verify/other", 404, ""},
+		{"fetch", "/.number-verify/other", 404, ""},
 		{"GET", "/.number-verify/start/", 404, ""},
 		{"DELETE", "/.number-verify/status", 405, ""},
 	} {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
-			a := visitor.do(visitor.request(c.method, c.path, nil))
+			a := visitor.send(c.method, c.path)
 			if a.StatusCode != c.status || a.location() != c.location {
 				t.Errorf("%d to %q", a.StatusCode, a.location())
 			}
-			if c.status == 405 && a.Header.Get("Allow") == "" {
-				t.Error("no Allow")
+			if (c.status == 405) != (a.Header.Get("Allow") != "") {
+				t.Errorf("Allow: %q", a.Header.Get("Allow"))
 			}
 			if c.method == "HEAD" && len(a.Cookies()) != 0 {
 				t.Error("HEAD sets a cookie")
+			}
+			kind := a.Header.Get("Content-Type")
+			if c.status >= 404 && c.status <= 405 && (kind == "application/problem+json") != (c.method == "fetch") {
+				t.Errorf("a visitor's page load and a program's call get %s", kind)
 			}
 		})
 	}
@@ -383,6 +390,15 @@ func TestEndpointsAnswerOnlyWhatTheyShould(t *testing.T) {
 	if got := w.upstream.take(); len(got) != 0 {
 		t.Errorf("%s fell through to the upstream", got[0].URL)
 	}
+}
+
+// send loads an address with a method, or calls it as a script does.
+func (b *browser) send(method, path string) *answer {
+	b.t.Helper()
+	if method == "fetch" {
+		return b.fetch(path)
+	}
+	return b.do(b.request(method, path, nil))
 }
 
 func TestStartRefusesBeforeAnythingIsBilled(t *testing.T) {

@@ -40,28 +40,28 @@ func (g *Gate) ServeEndpoint(w http.ResponseWriter, r *http.Request, v *Visit) {
 	}
 	name, rest, _ := strings.Cut(strings.TrimPrefix(v.url.Path, g.cfg.Path+"/"), "/")
 	if v.url.Path == g.cfg.Path {
-		g.get(w, v, func() { g.redirect(w, withQuery(g.cfg.Path+"/", v.url.RawQuery)) })
+		g.get(w, r, v, func() { g.redirect(w, withQuery(g.cfg.Path+"/", v.url.RawQuery)) })
 		return
 	}
 	switch {
 	case name == "" && rest == "" && v.url.Path == g.cfg.Path+"/":
-		g.get(w, v, func() { g.form(w, r, v, o) })
+		g.get(w, r, v, func() { g.form(w, r, v, o) })
 	case name == "start" && v.url.Path == g.cfg.Path+"/start":
-		g.post(w, v, func() { g.serveStart(w, r, v, o) })
+		g.post(w, r, v, func() { g.serveStart(w, r, v, o) })
 	case g.IsCallback(v):
-		g.get(w, v, func() { g.serveCallback(w, r, v, o) })
+		g.get(w, r, v, func() { g.serveCallback(w, r, v, o) })
 	case name == "wait" && isWaitID(rest):
-		g.get(w, v, func() { g.wait(w, r, v, o, rest) })
+		g.get(w, r, v, func() { g.wait(w, r, v, o, rest) })
 	case name == "wait" && rest != "" && !strings.Contains(rest, "/"):
-		g.get(w, v, func() { g.redirect(w, g.problemURL(AttemptUnknown)) })
+		g.get(w, r, v, func() { g.redirect(w, g.problemURL(AttemptUnknown)) })
 	case name == "problem" && isCode(rest):
-		g.get(w, v, func() { g.problemPage(w, r, Code(rest), "/") })
+		g.get(w, r, v, func() { g.problemPage(w, r, Code(rest), "/") })
 	case name == "status" && v.url.Path == g.cfg.Path+"/status":
-		g.get(w, v, func() { g.status(w, r, v, o) })
+		g.get(w, r, v, func() { g.status(w, r, v, o) })
 	case name == "sign-out" && v.url.Path == g.cfg.Path+"/sign-out":
-		g.post(w, v, func() { g.serveSignOut(w, r, v, o) })
+		g.post(w, r, v, func() { g.serveSignOut(w, r, v, o) })
 	default:
-		g.problemJSON(w, http.StatusNotFound, "")
+		g.nothingHere(w, r, v, http.StatusNotFound)
 	}
 }
 
@@ -78,25 +78,36 @@ func withQuery(path, query string) string {
 }
 
 // get serves GET, and HEAD as GET without effect.
-func (g *Gate) get(w http.ResponseWriter, v *Visit, serve func()) {
+func (g *Gate) get(w http.ResponseWriter, r *http.Request, v *Visit, serve func()) {
 	if !v.isSafe() {
-		g.wrongMethod(w, "GET, HEAD")
+		w.Header().Set("Allow", "GET, HEAD")
+		g.nothingHere(w, r, v, http.StatusMethodNotAllowed)
 		return
 	}
 	serve()
 }
 
-func (g *Gate) post(w http.ResponseWriter, v *Visit, serve func()) {
-	if v.method != http.MethodPost {
-		g.wrongMethod(w, "POST")
-		return
+// post serves POST. A visitor who loads the address of a form's action, by the
+// address bar or a reload, goes to the form.
+func (g *Gate) post(w http.ResponseWriter, r *http.Request, v *Visit, serve func()) {
+	switch {
+	case v.method == http.MethodPost:
+		serve()
+	case v.isSafe() && v.isNavigation(r.Header):
+		g.redirect(w, g.cfg.Path+"/")
+	default:
+		w.Header().Set("Allow", "POST")
+		g.nothingHere(w, r, v, http.StatusMethodNotAllowed)
 	}
-	serve()
 }
 
-func (g *Gate) wrongMethod(w http.ResponseWriter, allow string) {
-	w.Header().Set("Allow", allow)
-	g.problemJSON(w, http.StatusMethodNotAllowed, "")
+// nothingHere answers where no endpoint does, with a page for a visitor.
+func (g *Gate) nothingHere(w http.ResponseWriter, r *http.Request, v *Visit, status int) {
+	if v.isNavigation(r.Header) {
+		g.page(w, r, pages.Problem, status, pages.Data{Return: "/"})
+		return
+	}
+	g.problemJSON(w, status, "")
 }
 
 // isEarly tells whether the request came as TLS early data, here or at a proxy in
