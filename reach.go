@@ -14,21 +14,44 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 )
 
-// checkReach refuses a configuration in which visitors cannot reach the endpoints
-// of a gate: all its handlers stand in routes, such as those of handle, whose path
-// matchers leave the endpoints out. A gate is not complained of where that cannot
-// be told.
+// checkReach refuses a configuration in which visitors of a site cannot reach the
+// endpoints of its gate: all its handlers stand in routes, such as those of handle,
+// whose path matchers leave the endpoints out. A gate is not complained of where
+// that cannot be told.
 func checkReach(app *caddyhttp.App) error {
-	reach := make(map[*gate.Gate]*reached)
-	for _, server := range app.Servers {
-		walk(server.Routes, nil, reach)
+	s := make(survey)
+	for name, server := range app.Servers {
+		s.walk(name, server.Routes, nil)
 	}
-	for _, r := range reach {
+	for _, r := range s {
 		if r.isHidden && !r.byVisitors {
 			return r.complaint()
 		}
 	}
 	return nil
+}
+
+// survey is what is known of gates by site.
+type survey map[place]*reached
+
+// place is a gate on a site, which is a server and the hosts that the routes on the
+// way are for: several sites may share one gate.
+type place struct {
+	gate *gate.Gate
+	site string
+}
+
+// hosts are those that a route is for.
+func hosts(route caddyhttp.Route) string {
+	var all []string
+	for _, set := range route.MatcherSets {
+		for _, matcher := range set {
+			if m, ok := matcher.(*caddyhttp.MatchHost); ok {
+				all = append(all, *m...)
+			}
+		}
+	}
+	return strings.Join(all, ",")
 }
 
 // reached is what is known of a gate's endpoints.
@@ -49,41 +72,41 @@ func (r *reached) complaint() error {
 	return fmt.Errorf("%s (path %s); give it a path within, like 'path %s'", text, strings.Join(r.hiddenBy, " "), within)
 }
 
-// walk notes of each gate in routes whether its endpoints pass the path matchers
-// outside, and those on the way to it. The matchers behind a rewrite are left
-// aside: they are asked for what it makes of the path.
-func walk(routes caddyhttp.RouteList, outside []caddyhttp.MatcherSets, reach map[*gate.Gate]*reached) {
+// walk notes of each gate in routes of a site whether its endpoints pass the path
+// matchers outside, and those on the way to it. The matchers behind a rewrite are
+// left aside: they are asked for what it makes of the path.
+func (s survey) walk(site string, routes caddyhttp.RouteList, outside []caddyhttp.MatcherSets) {
 	isRewritten := false
 	for _, route := range routes {
-		inside := outside
+		inside, here := outside, site+" "+hosts(route)
 		if !isRewritten && len(route.MatcherSets) > 0 {
 			inside = append(inside[:len(inside):len(inside)], route.MatcherSets)
 		}
 		for _, handler := range route.Handlers {
 			switch h := handler.(type) {
 			case *Handler:
-				h.noteReach(inside, reach)
+				s.note(here, h, inside)
 			case *caddyhttp.Subroute:
-				walk(h.Routes, inside, reach)
-			case *rewrite.Rewrite, rewrite.Rewrite:
+				s.walk(here, h.Routes, inside)
+			case *rewrite.Rewrite:
 				isRewritten = true
 			}
 		}
 	}
 }
 
-func (h *Handler) noteReach(matchers []caddyhttp.MatcherSets, reach map[*gate.Gate]*reached) {
-	path := h.withDefaults().Path
-	if reach[h.gate] == nil {
-		reach[h.gate] = &reached{path: path}
+func (s survey) note(site string, h *Handler, matchers []caddyhttp.MatcherSets) {
+	at, path := place{h.gate, site}, h.withDefaults().Path
+	if s[at] == nil {
+		s[at] = &reached{path: path}
 	}
 	for _, sets := range matchers {
 		if hides(sets, path+"/") || hides(sets, path+"/callback") {
-			reach[h.gate].isHidden, reach[h.gate].hiddenBy = true, patterns(sets)
+			s[at].isHidden, s[at].hiddenBy = true, patterns(sets)
 			return
 		}
 	}
-	reach[h.gate].byVisitors = true
+	s[at].byVisitors = true
 }
 
 // hides tells whether no set can match a request for that path, whatever else the

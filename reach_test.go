@@ -18,6 +18,7 @@ func TestGateWhosePagesNobodyCanReachDoesNotLoad(t *testing.T) {
 		"nested":           {"handle {\nhandle /account/* {\nroute {\n" + gate + "}\n}\n}", "like 'path /account/.number-verify'"},
 		"regexp":           {"@a path_regexp ^/account\nhandle @a {\n" + gate + "}", "give it a 'path' that the matcher matches"},
 		"left out by name": {"@a not path /.number-verify/*\nhandle @a {\n" + gate + "}", "give it a 'path' that the matcher matches"},
+		"one site of two":  {"handle /account/* {\n" + gate + "}\n}\nhttp://localhost:PORT {\n" + gate, "like 'path /account/.number-verify'"},
 		"two of them":      {"handle /a/* {\n" + gate + "}\nhandle /b/* {\n" + gate + "}", "like 'path "},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -29,14 +30,15 @@ func TestGateWhosePagesNobodyCanReachDoesNotLoad(t *testing.T) {
 		})
 	}
 	for name, site := range map[string]string{
-		"path within":       "handle /account/* {\n" + strings.Replace(gate, "{", "{\npath /account/.number-verify", 1) + "}",
-		"matcher of others": "@get method GET POST\nhandle @get {\n" + gate + "}",
-		"host":              "@host host " + "127.0.0.1" + "\nhandle @host {\n" + gate + "}",
-		"one of two":        "handle /a/* {\n" + gate + "}\nhandle {\n" + gate + "}",
-		"both named":        "@a path /account/* /.number-verify/*\nhandle @a {\n" + gate + "}",
-		"after a rewrite":   "route {\nrewrite * /app{uri}\nroute /app/* {\n" + gate + "}\n}",
-		"by a placeholder":  "@a path {env.TEST_NOTHING}/account/*\nhandle @a {\n" + gate + "}",
-		"named route":       "handle /account/* {\ninvoke gate\n}",
+		"path within":           "handle /account/* {\n" + strings.Replace(gate, "{", "{\npath /account/.number-verify", 1) + "}",
+		"matcher of others":     "@get method GET POST\nhandle @get {\n" + gate + "}",
+		"host":                  "@host host " + "127.0.0.1" + "\nhandle @host {\n" + gate + "}",
+		"one of two":            "handle /a/* {\n" + gate + "}\nhandle {\n" + gate + "}",
+		"both named":            "@a path /account/* /.number-verify/*\nhandle @a {\n" + gate + "}",
+		"after one of the site": "rewrite * /app{uri}\nhandle /app/* {\n" + gate + "}",
+		"after a rewrite":       "route {\nrewrite * /app{uri}\nroute /app/* {\n" + gate + "}\n}",
+		"by a placeholder":      "@a path {env.TEST_NOTHING}/account/*\nhandle @a {\n" + gate + "}",
+		"named route":           "handle /account/* {\ninvoke gate\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, simulator.Options{})
