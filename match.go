@@ -27,25 +27,29 @@ func (h *Handler) loadMatchers(ctx caddy.Context) error {
 	if err := h.matchers.FromInterface(loaded); err != nil {
 		return err
 	}
-	h.onlyLooking = !slices.ContainsFunc(h.matchers, func(set caddyhttp.MatcherSet) bool { return !onlyLooks(set) })
+	h.onlyMatches = slices.IndexFunc(h.matchers, doesMore) < 0
 	return nil
 }
 
-// onlyLooks tells whether the matchers of a set look at a request's method and path
-// and do nothing else, neither read nor set placeholders.
-func onlyLooks(set caddyhttp.MatcherSet) bool {
-	return !slices.ContainsFunc(set, func(matcher any) bool {
+// doesMore tells whether a matcher of the set may do more than look at a request's
+// method and path, such as read or set placeholders.
+func doesMore(set caddyhttp.MatcherSet) bool {
+	for _, matcher := range set {
 		switch m := matcher.(type) {
-		case *caddyhttp.MatchPath:
-			return strings.Contains(strings.Join(*m, " "), "{")
 		case *caddyhttp.MatchMethod:
-			return false
+		case *caddyhttp.MatchPath:
+			if strings.Contains(strings.Join(*m, " "), "{") {
+				return true
+			}
 		case *caddyhttp.MatchNot:
-			return slices.ContainsFunc(m.MatcherSets, func(set caddyhttp.MatcherSet) bool { return !onlyLooks(set) })
+			if slices.ContainsFunc(m.MatcherSets, doesMore) {
+				return true
+			}
 		default:
 			return true
 		}
-	})
+	}
+	return false
 }
 
 // protects tells whether a request needs a verification: whether the matchers
@@ -58,36 +62,45 @@ func (h *Handler) protects(r *http.Request, visit *gate.Visit) (bool, error) {
 	}
 	method, arrived := visit.Arrived()
 	if method != r.Method || *arrived != *r.URL { // rewritten
-		if matches, err := h.matchesReadings(r, method, arrived, true); matches || err != nil {
+		if matches, err := h.matchesAs(r, method, arrived); matches || err != nil {
 			return matches, err
 		}
 	}
-	return h.matchesReadings(r, r.Method, r.URL, false)
+	if r.Method == http.MethodConnect { // a WebSocket of HTTP/2 or 3, which reverse_proxy makes a GET
+		for _, u := range []*url.URL{arrived, r.URL} {
+			if matches, err := h.matchesAs(r, http.MethodGet, u); matches || err != nil {
+				return matches, err
+			}
+		}
+	}
+	return h.matchesOtherwise(r)
 }
 
-// matchesReadings tells whether the matchers match r, with another method and
-// address, in any other reading of the path; in Caddy's own too where that was not
-// asked for yet.
-func (h *Handler) matchesReadings(r *http.Request, method string, u *url.URL, ownToo bool) (bool, error) {
-	readings, ok := gate.Readings(u)
+// matchesAs tells whether the matchers match r with another method and address, in
+// any reading of its path.
+func (h *Handler) matchesAs(r *http.Request, method string, u *url.URL) (bool, error) {
+	other := h.copyOf(r)
+	other.Method, other.URL = method, u
+	if matches, err := h.matchers.AnyMatchWithError(other); matches || err != nil {
+		return matches, err
+	}
+	return h.matchesOtherwise(other)
+}
+
+// matchesOtherwise tells whether the matchers match r in another reading of its path
+// than Caddy's own.
+func (h *Handler) matchesOtherwise(r *http.Request) (bool, error) {
+	readings, ok := gate.Readings(r.URL)
 	if !ok {
 		return true, nil // fail closed
 	}
-	if len(readings) == 0 && !ownToo {
+	if len(readings) == 0 {
 		return false, nil
 	}
-	other := h.copyOf(r)
-	other.Method = method
-	if ownToo {
-		other.URL = u
-		if matches, err := h.matchers.AnyMatchWithError(other); matches || err != nil {
-			return matches, err
-		}
-	}
-	read := *u
+	other, read := h.copyOf(r), *r.URL
 	read.RawPath, other.URL = "", &read
 	for _, path := range readings {
-		if read.Path = path; path == u.Path {
+		if read.Path = path; path == r.URL.Path {
 			continue // Caddy's own
 		}
 		if matches, err := h.matchers.AnyMatchWithError(other); matches || err != nil {
@@ -100,7 +113,7 @@ func (h *Handler) matchesReadings(r *http.Request, method string, u *url.URL, ow
 // copyOf returns a copy of r for the matchers. They get variables and placeholders
 // of its own, so that r keeps what it has; and no body, which they would use up.
 func (h *Handler) copyOf(r *http.Request) *http.Request {
-	if h.onlyLooking {
+	if h.onlyMatches {
 		return r.WithContext(r.Context())
 	}
 	ctx := r.Context()

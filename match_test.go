@@ -1,14 +1,23 @@
 package numberverify_test
 
 import (
+	"bufio"
+	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
 )
@@ -55,6 +64,145 @@ func TestPathThatTheSiteReadsAnotherWayThanCaddyIsNoWayAround(t *testing.T) {
 				if strings.Contains(body, "protected page") {
 					t.Errorf("%s is served to a stranger with %d: %s", path, status, body)
 				}
+			}
+		})
+	}
+}
+
+// asSent is a site that reads the target of a request by itself, as it was sent.
+func asSent(t *testing.T, serves func(target string) string) (addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			line, _ := bufio.NewReader(conn).ReadString('\n')
+			_, target, _ := strings.Cut(line, " ")
+			target, _, _ = strings.Cut(target, " ")
+			body := serves(target)
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestTargetThatIsNoPathIsNoWayAround(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		number_verify /* {
+			public_url http://SITE
+			VERIFIER
+		}
+		reverse_proxy ` + asSent(t, func(target string) string { return "protected page, asked for as " + target }) + `
+	}`)
+	for _, target := range []string{"http:%2faccount/x", "http:account/x", "x:y", "http:", "http://SITE", "http://SITE?x", "https://SITE", "*"} {
+		status, body := w.raw(t, strings.ReplaceAll("GET "+target+" HTTP/1.1\r\nHost: SITE\r\nConnection: close\r\n\r\n", "SITE", w.addr))
+		if strings.Contains(body, "protected page") {
+			t.Errorf("%s is served to a stranger with %d: %s", target, status, body)
+		}
+	}
+}
+
+// PHP's parse_url, Node's new URL(target, base) and Python's urlsplit take what
+// follows two slashes for a host.
+func TestPathWhoseFirstSegmentTheSiteTakesForAHostIsNoWayAround(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(strings.Replace(account, "UPSTREAM", asSent(t, func(target string) string {
+		u, err := url.Parse(target) // which does so as well
+		if err == nil && strings.HasPrefix(u.Path, "/account/") {
+			return "protected page"
+		}
+		return "open page"
+	}), 1))
+	for _, target := range []string{"//x/account/y", "//x:80/account/y", "//x@y/account/z"} {
+		if status, body := w.raw(t, strings.ReplaceAll(get(target), "SITE", w.addr)); strings.Contains(body, "protected page") {
+			t.Errorf("%s is served to a stranger with %d", target, status)
+		}
+	}
+}
+
+// reverse_proxy makes a GET of the CONNECT by which a WebSocket of HTTP/3 begins.
+func TestWebSocketOverHTTP3IsNoWayAroundAMatcherOfMethods(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	addr := strings.Replace(w.addr, "127.0.0.1", "localhost", 1)
+	w.load(`https://` + addr + ` {
+		bind 127.0.0.1
+		tls internal
+		@account {
+			path /account/*
+			method GET HEAD POST PUT DELETE PATCH
+		}
+		number_verify @account {
+			public_url https://` + addr + `
+			VERIFIER
+		}
+		reverse_proxy ` + mux(t, "/account/") + `
+	}`)
+	waitUntil(t, func() bool { // until it has a certificate
+		answer, err := w.browser().client.Get("https://" + addr + "/")
+		return err == nil && answer.Body.Close() == nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	conn, err := quic.DialAddr(ctx, w.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h3"}, ServerName: "localhost"}, &quic.Config{EnableDatagrams: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.CloseWithError(0, "") }()
+	client := (&http3.Transport{}).NewClientConn(conn)
+	for method, path := range map[string]string{http.MethodGet: "/account/x", http.MethodConnect: "/account/y"} {
+		stream, err := client.OpenRequestStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.NewRequestWithContext(ctx, method, "https://"+addr+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if method == http.MethodConnect {
+			r.Proto = "websocket"
+		}
+		if err := stream.SendRequestHeader(r); err != nil {
+			t.Fatal(err)
+		}
+		_ = stream.SetReadDeadline(time.Now().Add(5 * time.Second))
+		answer, err := stream.ReadResponse()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s by a stranger is answered %d", method, answer.StatusCode)
+		}
+	}
+}
+
+func TestExceptionThatIsSentEncodedStaysOpen(t *testing.T) {
+	for _, exception := range []string{"/été/*", `"/my files/*"`, "/open /open/*"} {
+		t.Run(exception, func(t *testing.T) {
+			w := newWorld(t, simulator.Options{})
+			w.load(`http://SITE {
+				@gated not path ` + exception + `
+				number_verify @gated {
+					public_url http://SITE
+					VERIFIER
+				}
+				reverse_proxy UPSTREAM
+			}`)
+			path := map[string]string{"/été/*": "/%C3%A9t%C3%A9/%E2%82%AC", `"/my files/*"`: "/my%20files/a%20b", "/open /open/*": "/open/"}[exception]
+			if status, _ := w.raw(t, strings.ReplaceAll(get(path), "SITE", w.addr)); status != http.StatusOK {
+				t.Errorf("%s answers %d", path, status)
+			}
+			w.upstream.take()
+			if status, _ := w.raw(t, strings.ReplaceAll(get(path+"/..%2f..%2faccount"), "SITE", w.addr)); status == http.StatusOK || len(w.upstream.take()) != 0 {
+				t.Errorf("a way out of it answers %d", status)
 			}
 		})
 	}

@@ -84,8 +84,8 @@ type Handler struct {
 	Number string `json:"number,omitempty"`
 
 	matchers caddyhttp.MatcherSets
-	// onlyLooking says that no matcher does anything beside matching.
-	onlyLooking bool
+	// onlyMatches says that no matcher does anything beside matching.
+	onlyMatches bool
 	gate        *gate.Gate
 	route       gate.Route
 	headers     *headerNames

@@ -3,6 +3,7 @@ package numberverify
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,14 +22,25 @@ import (
 func checkReach(app *caddyhttp.App) error {
 	s := make(survey)
 	for name, server := range app.Servers {
-		s.walk(name, server.Routes, nil)
+		s.walk(name, server.Routes, server.NamedRoutes, nil)
 	}
-	for _, r := range s {
-		if r.isHidden && !r.byVisitors {
+	for at, r := range s {
+		if r.isHidden && !s.reaches(at) {
 			return r.complaint()
 		}
 	}
 	return nil
+}
+
+// reaches tells whether visitors reach the endpoints on that site, or on one that
+// it is part of.
+func (s survey) reaches(at place) bool {
+	for other, r := range s {
+		if r.isReached && other.gate == at.gate && strings.HasPrefix(at.site+" ", other.site+" ") {
+			return true
+		}
+	}
+	return false
 }
 
 // survey is what is known of gates by site.
@@ -56,8 +68,8 @@ func hosts(route caddyhttp.Route) string {
 
 // reached is what is known of a gate's endpoints.
 type reached struct {
-	path                 string
-	byVisitors, isHidden bool
+	path                string
+	isReached, isHidden bool
 	// hiddenBy are the patterns of the path matcher that hides them, where it has
 	// any.
 	hiddenBy []string
@@ -68,17 +80,25 @@ func (r *reached) complaint() error {
 	if len(r.hiddenBy) == 0 {
 		return errors.New(text + "; give it a 'path' that the matcher matches")
 	}
-	within := strings.TrimRight(r.hiddenBy[0], "*/") + "/.number-verify"
-	return fmt.Errorf("%s (path %s); give it a path within, like 'path %s'", text, strings.Join(r.hiddenBy, " "), within)
+	text += fmt.Sprintf(" (path %s)", strings.Join(r.hiddenBy, " "))
+	for _, pattern := range r.hiddenBy {
+		if folder, ok := strings.CutSuffix(pattern, "/*"); ok && !strings.Contains(folder, "*") {
+			return fmt.Errorf("%s; give it a path within, like 'path %s/.number-verify'", text, folder)
+		}
+	}
+	return errors.New(text + "; add '/.number-verify/*' to the matcher")
 }
 
 // walk notes of each gate in routes of a site whether its endpoints pass the path
 // matchers outside, and those on the way to it. The matchers behind a rewrite are
-// left aside: they are asked for what it makes of the path.
-func (s survey) walk(site string, routes caddyhttp.RouteList, outside []caddyhttp.MatcherSets) {
-	isRewritten := false
+// left aside: they are asked for what it makes of the path. It tells whether there
+// was a rewrite.
+func (s survey) walk(site string, routes caddyhttp.RouteList, named map[string]*caddyhttp.Route, outside []caddyhttp.MatcherSets) (isRewritten bool) {
 	for _, route := range routes {
-		inside, here := outside, site+" "+hosts(route)
+		inside, here := outside, site
+		if names := hosts(route); names != "" {
+			here += " " + names
+		}
 		if !isRewritten && len(route.MatcherSets) > 0 {
 			inside = append(inside[:len(inside):len(inside)], route.MatcherSets)
 		}
@@ -87,26 +107,36 @@ func (s survey) walk(site string, routes caddyhttp.RouteList, outside []caddyhtt
 			case *Handler:
 				s.note(here, h, inside)
 			case *caddyhttp.Subroute:
-				s.walk(here, h.Routes, inside)
+				isRewritten = s.walk(here, h.Routes, named, inside) || isRewritten
+			case *caddyhttp.Invoke:
+				if invoked := named[h.Name]; invoked != nil {
+					others := maps.Clone(named)
+					delete(others, h.Name) // a route may invoke itself
+					isRewritten = s.walk(here, caddyhttp.RouteList{*invoked}, others, inside) || isRewritten
+				}
 			case *rewrite.Rewrite:
 				isRewritten = true
 			}
 		}
 	}
+	return isRewritten
 }
 
 func (s survey) note(site string, h *Handler, matchers []caddyhttp.MatcherSets) {
 	at, path := place{h.gate, site}, h.withDefaults().Path
-	if s[at] == nil {
-		s[at] = &reached{path: path}
+	known := s[at]
+	if known == nil {
+		known = &reached{path: path}
+		s[at] = known
 	}
 	for _, sets := range matchers {
+		// a matcher may name the form alone
 		if hides(sets, path+"/") || hides(sets, path+"/callback") {
-			s[at].isHidden, s[at].hiddenBy = true, patterns(sets)
+			known.isHidden, known.hiddenBy = true, patterns(sets)
 			return
 		}
 	}
-	s[at].byVisitors = true
+	known.isReached = true
 }
 
 // hides tells whether no set can match a request for that path, whatever else the
@@ -140,7 +170,7 @@ func leavesOut(set caddyhttp.MatcherSet, r *http.Request) bool {
 func goesByPath(matcher any) bool {
 	switch m := matcher.(type) {
 	case *caddyhttp.MatchPath:
-		return onlyLooks(caddyhttp.MatcherSet{m})
+		return !doesMore(caddyhttp.MatcherSet{m})
 	case *caddyhttp.MatchPathRE:
 		return true
 	case *caddyhttp.MatchNot:

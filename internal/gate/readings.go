@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"encoding/hex"
 	"net/url"
 	"slices"
 	"strings"
@@ -9,28 +8,29 @@ import (
 
 const (
 	// maxReadings and maxReadingBytes bound what one request can have computed.
-	maxReadings     = 256
-	maxReadingBytes = 64 << 10
+	maxReadings     = 128
+	maxReadingBytes = 32 << 10
 )
 
 // Readings are the paths that servers are known to make of the path of u, each as
 // a path matcher has to see it. Servers differ in which steps of decoding and
-// cleaning they take, and in what order, so these are all results of all steps
-// taken in any order. The path as Caddy's own matchers read it is among them, but
-// is not told apart: ask for that first. A plain path has no other reading, and
-// costs nothing.
+// cleaning they take, and in what order, so these are the results of all steps in
+// any order. A plain path has no other reading, and costs nothing.
 //
-// Where ok is false there are more readings than a request may ask for; then the
-// path has to be taken for a protected one.
+// Where ok is false there are more readings than a request may ask for, or none
+// that a matcher could see; then the path has to be taken for a protected one.
 func Readings(u *url.URL) (readings []string, ok bool) {
-	sent := u.EscapedPath()
-	if isPlain(sent) && u.RawPath == "" {
+	if u.Opaque != "" {
+		return nil, false // "http:account" is sent on as it came, and has no path
+	}
+	sent := withPlainText(u.EscapedPath())
+	if isPlain(sent) && (u.RawPath == "" || sent == u.Path) {
 		return nil, true
 	}
 	all := []string{sent}
 	// RawPath is what was sent where it is no valid encoding, which EscapedPath
 	// then leaves aside
-	for _, path := range []string{u.RawPath, u.Path} {
+	for _, path := range []string{withPlainText(u.RawPath), u.Path} {
 		if path != "" && !slices.Contains(all, path) {
 			all = append(all, path)
 		}
@@ -48,7 +48,7 @@ func Readings(u *url.URL) (readings []string, ok bool) {
 		}
 	}
 	for i, path := range all {
-		all[i] = withPlainDots(path)
+		all[i] = withEncodedDots(path)
 	}
 	return all, true
 }
@@ -57,9 +57,10 @@ func Readings(u *url.URL) (readings []string, ok bool) {
 var readingSteps = []func(string) string{
 	decodeOnce, // a proxy and the server behind it may both do it
 	cutAt("\x00"),
-	cutAt("?#"), // once decoded, they begin the query for who parses again
+	cutAt("?#"), // for whoever parses the decoded path again
 	func(path string) string { return strings.ReplaceAll(path, `\`, "/") },
 	dropParameters,
+	dropHost,
 	joinSlashes,
 	func(path string) string { return resolveDots(path, isDots) },
 	func(path string) string { return resolveDots(path, isPlainDots) },
@@ -69,6 +70,9 @@ var readingSteps = []func(string) string{
 // isPlain tells whether all servers read a path, as it was sent, alike. A final
 // slash, which some drop, is no plain one.
 func isPlain(path string) bool {
+	if path == "" || path[0] != '/' {
+		return false // "GET http://host", "GET *"
+	}
 	for i := range len(path) {
 		switch path[i] {
 		case '%', '\\', ';', 0:
@@ -90,20 +94,38 @@ func decodeOnce(path string) string {
 	if !strings.Contains(path, "%") {
 		return path
 	}
-	var b strings.Builder
-	b.Grow(len(path))
+	return decode(path, func(byte) bool { return true })
+}
+
+// decode undoes the percent-encoding of those bytes that are wanted.
+func decode(path string, wanted func(byte) bool) string {
+	out := make([]byte, 0, len(path))
 	for i := 0; i < len(path); i++ {
 		if path[i] == '%' && i+2 < len(path) {
-			if decoded, err := hex.DecodeString(path[i+1 : i+3]); err == nil {
-				b.WriteByte(decoded[0])
-				i += 2
-				continue
+			high, low := hexDigit[path[i+1]], hexDigit[path[i+2]]
+			if high != 0 && low != 0 {
+				if c := (high-1)<<4 | (low - 1); wanted(c) {
+					out = append(out, c)
+					i += 2
+					continue
+				}
 			}
 		}
-		b.WriteByte(path[i])
+		out = append(out, path[i])
 	}
-	return b.String()
+	return string(out)
 }
+
+// hexDigit is the value of a hexadecimal digit and one; 0 for anything else.
+var hexDigit = func() (table [256]byte) {
+	for i, c := range []byte("0123456789abcdef") {
+		table[c] = byte(i) + 1
+	}
+	for i, c := range []byte("ABCDEF") {
+		table[c] = byte(i) + 11
+	}
+	return table
+}()
 
 func cutAt(chars string) func(string) string {
 	return func(path string) string {
@@ -112,6 +134,29 @@ func cutAt(chars string) func(string) string {
 		}
 		return path
 	}
+}
+
+// dropHost is what remains where what follows two slashes or more is taken for a
+// host: parse_url of PHP, new URL(target, base) of Node, urlsplit of Python.
+func dropHost(path string) string {
+	if !strings.HasPrefix(path, "//") {
+		return path
+	}
+	rest := strings.TrimLeft(path, "/")
+	i := strings.IndexByte(rest, '/')
+	if i < 0 {
+		return "/"
+	}
+	return rest[i:]
+}
+
+// withPlainText decodes what can be sent encoded only and means the same to all
+// servers, such as UTF-8 and spaces: the patterns of matchers have it decoded.
+func withPlainText(path string) string {
+	if !strings.Contains(path, "%") {
+		return path
+	}
+	return decode(path, func(c byte) bool { return c > 0x7f || strings.IndexByte(" \"<>^`{|}", c) >= 0 })
 }
 
 // dropParameters cuts what follows a semicolon in each segment, as servlet
@@ -185,9 +230,9 @@ func isPlainDots(segment string) int {
 	return 0
 }
 
-// withPlainDots is how a matcher that resolves dots itself, as Caddy's do, is
-// shown a path in which a server takes them for names like any other.
-func withPlainDots(path string) string {
+// withEncodedDots encodes the dots of dot segments. Caddy's matchers resolve dots; in
+// a reading of a server that does not they have to stay.
+func withEncodedDots(path string) string {
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}

@@ -10,6 +10,9 @@ import (
 
 func parsed(t testing.TB, target string) *url.URL {
 	t.Helper()
+	if target == "" {
+		return &url.URL{Scheme: "http", Host: "www.example.com"} // GET http://www.example.com
+	}
 	u, err := url.ParseRequestURI(target)
 	if err != nil {
 		t.Fatalf("%q: %v", target, err)
@@ -36,6 +39,10 @@ func TestReadingsAreWhatServersMakeOfAPath(t *testing.T) {
 		{"cut at NUL (C)", "/account%00/../../public", "/account"},
 		{"cut at a question mark that was encoded", "/account%3f/../public", "/account"},
 		{"without its final slash", "/account/", "/account"},
+		{"its first segment taken for a host (PHP's parse_url, Node's URL)", "//x/account/y", "/account/y"},
+		{"more slashes before the host", "///x/account/y", "/account/y"},
+		{"empty, as after a host without a path", "", "/"},
+		{"of UTF-8, as patterns have it", "/%C3%A9t%C3%A9;x/a%20b", "/été/a b"},
 		{"up past the root", "/../../account/x", "/account/x"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -44,6 +51,15 @@ func TestReadingsAreWhatServersMakeOfAPath(t *testing.T) {
 				t.Errorf("%s is read as %q, not as %s", c.target, readings, c.reading)
 			}
 		})
+	}
+}
+
+// A target such as "http:account" is sent on as it came: no path says what it asks.
+func TestTargetWithoutAPathIsTakenForAProtectedOne(t *testing.T) {
+	for _, target := range []string{"http:account/x", "http:%2faccount/x", "x:", "mailto:account"} {
+		if readings, ok := Readings(parsed(t, target)); ok && len(readings) == 0 {
+			t.Errorf("%s has no other reading", target)
+		}
 	}
 }
 
@@ -64,7 +80,7 @@ func TestPathWithTooManyReadingsIsTakenForAProtectedOne(t *testing.T) {
 	for name, target := range map[string]string{
 		"everything at once":    `/a/%2e%2e;b//%5c..%252f%00/./c%3f/..;/d/`,
 		"encoded over and over": "/%" + strings.Repeat("25", 400) + "61/",
-		"very long":             "/" + strings.Repeat("%20", maxReadingBytes/3),
+		"very long":             "/" + strings.Repeat("%2f", maxReadingBytes/3),
 	} {
 		if readings, ok := Readings(parsed(t, target)); ok {
 			t.Errorf("%s: %d readings", name, len(readings))
@@ -92,8 +108,8 @@ func FuzzReadings(f *testing.F) {
 		}
 		// by the standard library: what other servers make of a path at least
 		twice, _ := url.PathUnescape(u.Path)
-		for _, other := range []string{u.Path, path.Clean(u.Path), path.Clean(u.EscapedPath()), path.Clean("/" + twice)} {
-			if shown := withPlainDots(other); shown != u.Path && twice != "" && !slices.Contains(readings, shown) && !slices.Contains(readings, shown+"/") && len(readings) > 0 {
+		for _, other := range []string{u.Path, path.Clean(u.Path), path.Clean(withPlainText(u.EscapedPath())), path.Clean("/" + twice)} {
+			if shown := withEncodedDots(other); shown != u.Path && twice != "" && !slices.Contains(readings, shown) && !slices.Contains(readings, shown+"/") && len(readings) > 0 {
 				t.Errorf("%q is not read as %q but as %q", target, shown, readings)
 			}
 		}
