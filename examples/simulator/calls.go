@@ -120,7 +120,7 @@ func absolute(uri string) bool {
 }
 
 func (s *Simulator) answerStart(req *request) *answer {
-	number, redirectURI := national(req.params.Get("number")), req.params.Get("redirect_uri")
+	number, redirectURI := subscriber(req.params.Get("number")), req.params.Get("redirect_uri")
 	link, errorID := s.begin(req.attempt, number, redirectURI)
 	if errorID != "" {
 		return failure(errorID)

@@ -51,7 +51,7 @@ func (s *Simulator) serveOperator(w http.ResponseWriter, r *http.Request, id str
 func (s *Simulator) recognise(r *http.Request, id string) (attempt, bool) {
 	sim := ""
 	if s.opts.SIM != nil {
-		sim = national(s.opts.SIM(r))
+		sim = subscriber(s.opts.SIM(r))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,6 +14,9 @@
 //     one, by its own error id; what is not listed, or there twice, by 01.
 //   - A start call spends its token, whatever is answered.
 //   - A final result can be read again and stays the same.
+//   - A number of ten digits that begins with 0 is read as it is dialled in
+//     France, where the first digits tell metropolitan France from its
+//     territories (see subscriber.go).
 //   - The token that the operator's redirect carries is the access token.
 package simulator
 
@@ -99,8 +102,8 @@ type Calls struct {
 type Attempt struct {
 	// Token is the access token.
 	Token string
-	// Number is the number to verify in its national format, once a start
-	// succeeded.
+	// Number is the number to verify in E.164, as DQE reads what it was sent,
+	// once a start succeeded.
 	Number string
 	// Starts counts the start calls with this token. More than one is a
 	// violation.

@@ -374,7 +374,7 @@ func TestATokenReusedForASecondAttemptIsRefusedAndRecorded(t *testing.T) {
 			t.Errorf("second start: %s", r.body)
 		}
 		p.wantViolations("start: a token that has started an attempt before")
-		if a := p.Attempts(); len(a) != 1 || a[0].Starts != 2 || a[0].Number == "0639980015" {
+		if a := p.Attempts(); len(a) != 1 || a[0].Starts != 2 || a[0].Number == "+33639980015" {
 			t.Errorf("attempts: %+v", a)
 		}
 	}
@@ -548,7 +548,7 @@ func TestConcurrentResultCallsAreCounted(t *testing.T) {
 	wg.Go(func() { <-arrived })
 	p.wantOutcome(token, "true")
 	wg.Wait()
-	want := Attempt{Token: token, Number: "0639980001", Starts: 1, Visits: 1, Results: 4, ConcurrentResults: 3}
+	want := Attempt{Token: token, Number: "+33639980001", Starts: 1, Visits: 1, Results: 4, ConcurrentResults: 3}
 	if got := p.Attempts(); len(got) != 1 || got[0] != want {
 		t.Errorf("attempts %+v, want %+v", got, want)
 	}
@@ -581,20 +581,42 @@ func TestManyAttemptsAtOnceKeepApart(t *testing.T) {
 	}
 }
 
-func FuzzNational(f *testing.F) {
-	for _, seed := range []string{"0639980001", "+33639980001", "33639980001", "0033639980001", "", "+", "0033", "003306399800"} {
+func TestOneSIMIsReadFromEachOfItsForms(t *testing.T) {
+	for want, forms := range map[string][]string{
+		"+33639980001":  {"0639980001", "+33639980001", "33639980001", "0033639980001"},
+		"+262639970001": {"0639970001", "+262639970001", "262639970001", "00262639970001"},
+		"+590690001234": {"0690001234", "+590690001234", "590690001234", "00590690001234"},
+		"+508551234":    {"0508551234", "+508551234", "508551234", "00508551234"},
+		"+508708401234": {"0708401234", "+508708401234"},
+		"+594709301234": {"0709301234"},
+		"+262639980001": {"+262639980001", "262639980001", "00262639980001"},
+		"+212639980001": {"+212639980001", "212639980001", "00212639980001"},
+		"":              {"", "0709401234", "0139980001", "06399800011", "063998000", "+0639980001", "000639980001", "++33639980001", "0639980x01"},
+	} {
+		for _, form := range forms {
+			if got := subscriber(form); got != want {
+				t.Errorf("%q is read as %q, want %q", form, got, want)
+			}
+		}
+	}
+}
+
+func FuzzSubscriber(f *testing.F) {
+	for _, seed := range []string{"0639980001", "+33639980001", "33639980001", "0033639980001", "", "+", "0033", "003306399800", "0508551234", "00100", "12345678901234567"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, number string) {
-		n := national(number)
-		if n == "" {
+		e164 := subscriber(number)
+		if e164 == "" {
 			return
 		}
-		if len(n) != 10 || n[0] != '0' || n[1] == '0' || !strings.HasSuffix(number, n[1:]) || !dialable.MatchString(number) {
-			t.Errorf("national(%q) = %q", number, n)
+		if e164[0] != '+' || e164[1] == '0' || !dialable.MatchString(e164) || !dialable.MatchString(number) {
+			t.Errorf("%q is read as %q", number, e164)
 		}
-		if again := national("+33" + n[1:]); again != n {
-			t.Errorf("national(%q) = %q, its E.164 form gives %q", number, n, again)
+		for _, form := range []string{e164, e164[1:], "00" + e164[1:]} {
+			if again := subscriber(form); again != e164 {
+				t.Errorf("%q is read as %q, and %q as %q", number, e164, form, again)
+			}
 		}
 	})
 }
