@@ -53,6 +53,8 @@ func (v *oidcVerifier) Account() string { return "oidc/" + v.Issuer }
 
 func (*oidcVerifier) Secret() string { return "the client's secret" }
 
+func (*oidcVerifier) Understands(string) bool { return true }
+
 func (v *oidcVerifier) Start(_ context.Context, req verifier.StartRequest) (*verifier.Started, error) {
 	query := url.Values{"redirect_uri": {req.CallbackURL}, "state": {req.State}}
 	return &verifier.Started{

@@ -24,6 +24,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 
 	// the built-in guest modules
@@ -154,13 +155,9 @@ func (h *Handler) forgetRoute() {
 
 // newGate loads the guest modules and makes the gate that handlers share.
 func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.Gate, error) {
-	guest, err := ctx.LoadModule(h, "VerifierRaw")
+	v, err := h.loadVerifier(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("loading verifier: %w", err)
-	}
-	v, ok := guest.(verifier.Verifier)
-	if !ok {
-		return nil, fmt.Errorf("verifier %T is not a verifier.Verifier", guest)
+		return nil, err
 	}
 	opener, err := h.loadCache(ctx)
 	if err != nil {
@@ -186,6 +183,18 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		ClientIP:   clientIP, Limits: options.Limits.gate(),
 		CookieName: options.CookieName, CookieDomain: options.CookieDomain,
 	})
+}
+
+func (h *Handler) loadVerifier(ctx caddy.Context) (verifier.Verifier, error) {
+	guest, err := ctx.LoadModule(h, "VerifierRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading verifier: %w", err)
+	}
+	v, ok := guest.(verifier.Verifier)
+	if !ok {
+		return nil, fmt.Errorf("verifier %T is not a verifier.Verifier", guest)
+	}
+	return v, nil
 }
 
 func (h *Handler) loadCache(ctx caddy.Context) (cache.Opener, error) {
@@ -326,7 +335,7 @@ func placeholder(session *cache.Session, key string) (any, bool) {
 	case "number":
 		return session.Number, true
 	case "masked":
-		return gate.Mask(session.Number), true
+		return phone.Mask(session.Number), true
 	case "operator":
 		return session.Operator, true
 	case "verified_at":

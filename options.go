@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 )
 
 // headersOff is the word for neither setting nor removing headers.
@@ -291,7 +292,7 @@ func hasPlaceholder(s string) bool {
 
 const noCountry = "is no country; write two upper-case letters of ISO 3166-1, like FR"
 
-func validCountry(s string) bool { return len(s) == 2 && gate.ValidRegion(s) }
+func validCountry(s string) bool { return len(s) == 2 && phone.ValidRegion(s) }
 
 // checkString returns what is wrong with an option's value and what to write
 // instead, or "".

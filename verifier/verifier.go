@@ -38,6 +38,13 @@ type Verifier interface {
 	// be configured with one of its own instead.
 	Secret() string
 
+	// Understands tells whether the provider takes what it is sent for this
+	// number, in E.164, as this number and no other. Where two numbers are sent
+	// in one form, whoever has the SIM of one would be verified as the other. A
+	// number that is not understood is refused before it is counted, and before
+	// any call. It is a function of its argument alone and calls nobody.
+	Understands(e164 string) bool
+
 	// Start begins one verification. It may be billed, so it is called once
 	// for each attempt and never retried by the gate. An error should be an
 	// *Error; any other counts as ProviderUnavailable.

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -128,7 +129,7 @@ func (g *Gate) burn(ctx context.Context, key cache.Key, rec *cache.Record, why s
 		return err
 	}
 	g.log.Warn("attempt burned", zap.String("attempt", publicID(key.Secret)),
-		zap.String("number", Mask(ended.Number)), zap.String("why", why))
+		zap.String("number", phone.Mask(ended.Number)), zap.String("why", why))
 	return errBurned
 }
 
@@ -377,7 +378,7 @@ func (g *Gate) finish(ctx context.Context, o *origin, key cache.Key, rec *cache.
 		return err
 	}
 	g.log.Info("not verified", zap.String("attempt", publicID(key.Secret)), zap.String("code", string(code)),
-		zap.String("number", Mask(ended.Number)), zap.String("operator", ended.Operator))
+		zap.String("number", phone.Mask(ended.Number)), zap.String("operator", ended.Operator))
 	return g.putRefusal(ctx, o, browser, code)
 }
 

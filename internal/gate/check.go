@@ -208,7 +208,7 @@ func (g *Gate) isKnown(r *http.Request, e164 string) bool {
 	if known == e164 {
 		return known != ""
 	}
-	n, code := parseNumber(known, g.cfg.Region, g.cfg.Countries)
+	n, code := g.parseNumber(known)
 	return code == "" && n.E164 == e164
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 )
 
 // maxForm bounds a posted form, in bytes.
@@ -180,11 +181,11 @@ func (g *Gate) knownNumber(r *http.Request, data *pages.Data) Code {
 	if known == "" {
 		return NumberUnknown
 	}
-	n, code := parseNumber(known, g.cfg.Region, g.cfg.Countries)
+	n, code := g.parseNumber(known)
 	if code != "" {
 		return code
 	}
-	data.Known, data.Masked = true, Mask(n.E164)
+	data.Known, data.Masked = true, phone.Mask(n.E164)
 	return ""
 }
 
@@ -241,18 +242,31 @@ func (g *Gate) serveStart(w http.ResponseWriter, r *http.Request, v *Visit, o *o
 }
 
 // startNumber is the number to verify: the known one, else the posted one.
-func (g *Gate) startNumber(r *http.Request, fields url.Values) (number, Code) {
+func (g *Gate) startNumber(r *http.Request, fields url.Values) (phone.Number, Code) {
 	if g.cfg.KnownNumber != nil {
 		known := g.cfg.KnownNumber(r)
 		if known == "" {
-			return number{}, NumberUnknown
+			return phone.Number{}, NumberUnknown
 		}
-		return parseNumber(known, g.cfg.Region, g.cfg.Countries)
+		return g.parseNumber(known)
 	}
 	if len(fields["number"]) != 1 {
-		return number{}, NumberInvalid
+		return phone.Number{}, NumberInvalid
 	}
-	return parseNumber(fields.Get("number"), g.cfg.Region, g.cfg.Countries)
+	return g.parseNumber(fields.Get("number"))
+}
+
+// parseNumber reads a number that may be verified here.
+func (g *Gate) parseNumber(input string) (phone.Number, Code) {
+	n, err := phone.Parse(input, &g.numbers)
+	switch {
+	case err == nil:
+		return n, ""
+	case errors.Is(err, phone.ErrUnsupported):
+		return phone.Number{}, NumberUnsupported
+	default:
+		return phone.Number{}, NumberInvalid
+	}
 }
 
 // sendTo sends the visitor to the operator.
@@ -393,7 +407,7 @@ func (g *Gate) status(w http.ResponseWriter, r *http.Request, v *Visit, o *origi
 		return
 	}
 	g.writeJSON(w, http.StatusOK, "application/json", statusBody{
-		Verified: true, Number: Mask(session.Number), Operator: session.Operator,
+		Verified: true, Number: phone.Mask(session.Number), Operator: session.Operator,
 		VerifiedAt: session.At(),
 		ExpiresAt:  session.VerifiedAt.Add(g.sessionTTL).UTC().Format(time.RFC3339),
 	})

@@ -19,6 +19,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -82,6 +83,7 @@ type Gate struct {
 	log     *zap.Logger
 	account string // the verifier's
 	index   *index
+	numbers phone.Rules
 	// cookieMark tells this gate's cookies from a prefix in Visit.stripped.
 	cookieMark string
 	origins    []*origin
@@ -108,6 +110,7 @@ func New(cfg Config) (*Gate, error) {
 		}
 		g.origins = append(g.origins, o)
 	}
+	g.numbers = phone.Rules{Region: cfg.Region, Countries: cfg.Countries, Understands: cfg.Verifier.Understands}
 	var err error
 	g.index, err = newIndex(cfg.Secret, g.account)
 	return g, err

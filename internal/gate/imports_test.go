@@ -8,7 +8,7 @@ import (
 
 // TestCoreKnowsNothingOfCaddy keeps the core readable, and testable, without it.
 func TestCoreKnowsNothingOfCaddy(t *testing.T) {
-	for _, dir := range []string{".", "../pages", "../../verifier", "../../cache"} {
+	for _, dir := range []string{".", "../pages", "../phone", "../../verifier", "../../cache"} {
 		pkg, err := build.ImportDir(dir, 0)
 		if err != nil {
 			t.Fatal(err)

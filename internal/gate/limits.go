@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 )
 
 // Limits bound what visitors can start. Starts are counted per verifier account:
@@ -122,7 +123,7 @@ func (g *Gate) admit(ctx context.Context, s starter, attempt *cache.Attempt) (co
 
 // limited tells the visitor's code for a limit that is reached.
 func (g *Gate) limited(l limit, s starter) Code {
-	g.log.Warn("start refused by a limit", zap.String("limit", l.name), zap.String("number", Mask(s.number.E164)))
+	g.log.Warn("start refused by a limit", zap.String("limit", l.name), zap.String("number", phone.Mask(s.number.E164)))
 	if l.inFlight {
 		return Busy
 	}

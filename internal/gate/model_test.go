@@ -111,6 +111,9 @@ func (*model) Account() string { return "model" }
 // Secret implements verifier.Verifier.
 func (*model) Secret() string { return "the model's secret" }
 
+// Understands implements verifier.Verifier.
+func (*model) Understands(string) bool { return true }
+
 // Start implements verifier.Verifier.
 func (m *model) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {
 	m.mu.Lock()

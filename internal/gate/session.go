@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 )
 
 // grantTTL is how long after a success its browser may come for the session
@@ -43,7 +44,7 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 	}
 	g.settleBrowser(ctx, v, o, browser, session, ref)
 	g.setSessionCookie(w, o, id, session)
-	g.log.Info("verified", zap.String("session", session.PublicID), zap.String("number", Mask(session.Number)),
+	g.log.Info("verified", zap.String("session", session.PublicID), zap.String("number", phone.Mask(session.Number)),
 		zap.String("operator", session.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -35,7 +36,7 @@ const (
 type starter struct {
 	origin  *origin
 	browser string // the browser cookie
-	number  number
+	number  phone.Number
 	back    string // return path
 	client  client
 }
@@ -175,7 +176,7 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 		g.log.Warn("earlier refusal not forgotten", zap.Error(err))
 	}
 	g.log.Info("attempt started", zap.String("attempt", publicID(id)),
-		zap.String("number", Mask(full.Number)), zap.String("operator", full.Operator))
+		zap.String("number", phone.Mask(full.Number)), zap.String("operator", full.Operator))
 	return &cache.Press{Attempt: id, URL: started.URL}
 }
 

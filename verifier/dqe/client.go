@@ -18,9 +18,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nyaruka/phonenumbers/v2"
 	"go.uber.org/zap"
 
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -62,7 +62,7 @@ type settings struct {
 	// token returns a token from elsewhere; nil where DQE is asked for one.
 	token         func() (string, error)
 	get           bool
-	numberFormat  string
+	numberFormat  phone.Format
 	timeout       time.Duration
 	operatorHosts []string
 	callbackToken string
@@ -110,12 +110,19 @@ func (c *client) Secret() string {
 	return c.clientSecret
 }
 
+// Understands implements verifier.Verifier: DQE is told a number in one form, and
+// the form says whose it is.
+func (c *client) Understands(e164 string) bool {
+	_, ok := phone.Wire(e164, c.numberFormat)
+	return ok
+}
+
 // Start implements verifier.Verifier: it takes a fresh token, since the token is
 // the only key to the result, and asks for the operator's URL.
 func (c *client) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {
-	number, err := formatNumber(req.Number, c.numberFormat)
-	if err != nil {
-		return nil, &verifier.Error{Class: verifier.NumberInvalid, Call: callStart, Err: err}
+	number, ok := phone.Wire(req.Number, c.numberFormat)
+	if !ok {
+		return nil, &verifier.Error{Class: verifier.NumberUnsupported, Call: callStart, Err: errors.New("number_format cannot tell this number from another")}
 	}
 	callback, err := url.Parse(req.CallbackURL)
 	if err != nil {
@@ -305,32 +312,4 @@ func plain(ctx context.Context, err error) error {
 		return wrapped.Err
 	}
 	return err
-}
-
-// formatNumber writes an E.164 number as DQE is to get it.
-func formatNumber(e164, format string) (string, error) {
-	parsed, err := phonenumbers.Parse(e164, "")
-	if err != nil {
-		return "", errors.New("not a number in E.164")
-	}
-	digits := strings.TrimPrefix(phonenumbers.Format(parsed, phonenumbers.E164), "+")
-	switch format {
-	case "e164":
-		return "+" + digits, nil
-	case "msisdn":
-		return digits, nil
-	case "idd":
-		return "00" + digits, nil
-	default:
-		return onlyDigits(phonenumbers.Format(parsed, phonenumbers.NATIONAL)), nil
-	}
-}
-
-func onlyDigits(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < '0' || r > '9' {
-			return -1
-		}
-		return r
-	}, s)
 }

@@ -14,11 +14,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nyaruka/phonenumbers/v2"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -74,7 +74,7 @@ func testClient(t *testing.T, p *provider, change func(*settings)) (*client, *by
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := settings{server: u, licence: "LICENCE", name: "Example SAS", clientSecret: testSecret, timeout: 2 * time.Second, callbackToken: callbackLog}
+	s := settings{server: u, licence: "LICENCE", name: "Example SAS", clientSecret: testSecret, numberFormat: phone.National, timeout: 2 * time.Second, callbackToken: callbackLog}
 	if change != nil {
 		change(&s)
 	}
@@ -388,19 +388,38 @@ func TestStartByGetIsNotBilledTwiceWhenItsConnectionDies(t *testing.T) {
 	}
 }
 
-func TestNumberFormats(t *testing.T) {
-	for format, want := range map[string]string{
-		"": "0639980001", "national": "0639980001", "e164": "+33639980001", "msisdn": "33639980001", "idd": "0033639980001",
+// TestNumbersThatShareAFormAreNeverSent holds that whoever has the SIM of one
+// number is not asked for as another.
+func TestNumbersThatShareAFormAreNeverSent(t *testing.T) {
+	for number, forms := range map[string]map[phone.Format]string{
+		"+33639980001":     {phone.National: "0639980001", phone.E164: "+33639980001", phone.MSISDN: "33639980001", phone.IDD: "0033639980001"},
+		"+508551234":       {phone.National: "0508551234", phone.E164: "+508551234", phone.MSISDN: "508551234", phone.IDD: "00508551234"},
+		"+590690001234":    {phone.National: "0690001234", phone.E164: "+590690001234", phone.MSISDN: "590690001234", phone.IDD: "00590690001234"},
+		"+590639980001":    {phone.E164: "+590639980001", phone.MSISDN: "590639980001", phone.IDD: "00590639980001"},
+		"+262639980001":    {phone.E164: "+262639980001", phone.MSISDN: "262639980001", phone.IDD: "00262639980001"},
+		"+212639980001":    {phone.E164: "+212639980001", phone.MSISDN: "212639980001", phone.IDD: "00212639980001"},
+		"+33690001234":     {phone.E164: "+33690001234", phone.MSISDN: "33690001234", phone.IDD: "0033690001234"},
+		"not in E.164":     {},
+		"0639980001":       {},
+		"+033639980001":    {},
+		"+336399800010000": {phone.E164: "+336399800010000", phone.MSISDN: "336399800010000", phone.IDD: "00336399800010000"},
 	} {
-		if got, err := formatNumber("+33639980001", format); got != want || err != nil {
-			t.Errorf("%s: %s %v", format, got, err)
-		}
-	}
-	for _, region := range []string{"GP", "RE", "MQ", "GF", "YT"} {
-		example := phonenumbers.GetExampleNumberForTypeInRegion(region, phonenumbers.MOBILE)
-		got, err := formatNumber(phonenumbers.Format(example, phonenumbers.E164), "national")
-		if want := "0" + phonenumbers.GetNationalSignificantNumber(example); got != want || err != nil {
-			t.Errorf("%s: %s %v, want %s", region, got, err, want)
+		for _, format := range phone.Formats {
+			p := &provider{answers: tame()}
+			c, _ := testClient(t, p, func(s *settings) { s.numberFormat = format })
+			want, understood := forms[format]
+			if got := c.Understands(number); got != understood {
+				t.Errorf("%s as %s: understood: %v", number, format, got)
+			}
+			_, err := c.Start(t.Context(), verifier.StartRequest{Number: number, CallbackURL: "https://www.example.com/cb", State: testNonce, Claim: claimed})
+			checkError(t, err)
+			var refused *verifier.Error
+			switch calls := p.requests(); {
+			case understood && (err != nil || len(calls) != 2 || calls[1].PostForm.Get("number") != want):
+				t.Errorf("%s as %s: %v after %d calls, want %s", number, format, err, len(calls), want)
+			case !understood && (!errors.As(err, &refused) || refused.Class != verifier.NumberUnsupported || len(calls) != 0):
+				t.Errorf("%s as %s: %v after %d calls", number, format, err, len(calls))
+			}
 		}
 	}
 }
@@ -408,7 +427,7 @@ func TestNumberFormats(t *testing.T) {
 func TestEveryNumberOfTheSimulatorWithoutAViolation(t *testing.T) {
 	want := map[int]verifier.Class{2: verifier.Mismatch, 3: verifier.Denied, 5: verifier.NumberUnsupported, 6: verifier.OperatorUnavailable,
 		7: verifier.NumberUnsupported, 8: verifier.OperatorUnavailable, 11: verifier.Mismatch, 12: verifier.ProviderUnavailable, 13: verifier.Expired, 14: verifier.Misconfigured}
-	for _, format := range []string{"national", "e164", "msisdn", "idd"} {
+	for _, format := range phone.Formats {
 		for _, get := range []bool{false, true} {
 			sim := simulator.New(simulator.Options{})
 			server := httptest.NewServer(sim)

@@ -1,6 +1,7 @@
 package dqe
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -48,7 +50,9 @@ type Module struct {
 	Method string `json:"method,omitempty"`
 
 	// How numbers are written: national (0639980001), e164 (+33639980001),
-	// msisdn (33639980001) or idd (0033639980001). Default: national.
+	// msisdn (33639980001) or idd (0033639980001). national is the French
+	// numbering plan alone, in which the first digits tell metropolitan France
+	// from its territories. Default: national.
 	NumberFormat string `json:"number_format,omitempty"`
 
 	// How long one call may take. A call for the result is given up after 10s in
@@ -116,7 +120,7 @@ func (m *Module) settings() (settings, error) {
 	}
 	s := settings{
 		server: server, licence: m.Licence, name: m.Name, clientSecret: m.ClientSecret,
-		get: m.Method == "get", numberFormat: m.NumberFormat, timeout: time.Duration(m.Timeout),
+		get: m.Method == "get", numberFormat: phone.Format(cmp.Or(m.NumberFormat, string(phone.National))), timeout: time.Duration(m.Timeout),
 		operatorHosts: m.OperatorHosts, callbackToken: m.CallbackToken,
 	}
 	if s.timeout == 0 {

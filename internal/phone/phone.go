@@ -1,0 +1,197 @@
+// Package phone reads telephone numbers: what a person typed, and the forms in
+// which a provider is sent a number. Two numbers never share a form: who is
+// verified is who the provider understood.
+package phone
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/nyaruka/phonenumbers/v2"
+)
+
+// maxInput bounds what is parsed as a number, in bytes.
+const maxInput = 32
+
+// The refusals of Parse.
+var (
+	// ErrInvalid: there is no such number.
+	ErrInvalid = errors.New("no telephone number")
+	// ErrUnsupported: a number that cannot be verified here.
+	ErrUnsupported = errors.New("no mobile number that can be verified here")
+)
+
+// Number is a mobile number that may be verified.
+type Number struct {
+	E164   string
+	Region string // ISO 3166-1
+}
+
+// Rules say which numbers are accepted.
+type Rules struct {
+	// Region is the country (ISO 3166-1) as one of whose a national number is
+	// read.
+	Region string
+	// Countries are those whose mobile numbers are accepted.
+	Countries []string
+	// Understands tells whether the provider takes what it is sent for a number
+	// as that number and no other.
+	Understands func(e164 string) bool
+}
+
+// ValidRegion tells whether s is a country with telephone numbers, in the upper
+// case letters of ISO 3166-1.
+func ValidRegion(s string) bool {
+	return phonenumbers.GetCountryCodeForRegion(s) != 0
+}
+
+// Parse reads what a person typed. A national number is read as one of
+// rules.Region; where that gives no number, as one of the accepted countries, so
+// that 0692… is understood on Réunion although the site says FR. Its errors are
+// ErrInvalid and ErrUnsupported.
+func Parse(input string, rules *Rules) (Number, error) {
+	input, ok := plain(strings.TrimSpace(input))
+	if !ok {
+		return Number{}, ErrInvalid
+	}
+	typed, err := phonenumbers.Parse(input, rules.Region)
+	if err != nil {
+		return Number{}, ErrInvalid
+	}
+	if isInternational(input) {
+		return rules.judge(typed)
+	}
+	if shared, ok := inFrenchPlan(input, rules.Region); ok {
+		if n, err := rules.judge(shared); err == nil {
+			return n, nil
+		}
+	}
+	n, err := rules.judge(typed)
+	if err == nil || phonenumbers.IsValidNumber(typed) || isMobile(typed) {
+		return n, err
+	}
+	for _, country := range rules.Countries {
+		elsewhere, err := phonenumbers.Parse(input, country)
+		if err != nil {
+			continue
+		}
+		if n, err := rules.judge(elsewhere); err == nil {
+			return n, nil
+		}
+	}
+	return Number{}, err
+}
+
+// plain folds the blanks and dashes that people and keyboards put into numbers.
+// It refuses what the library would read besides: letters, extensions and the
+// digits of other scripts.
+func plain(s string) (string, bool) {
+	if len(s) > maxInput || strings.LastIndexByte(s, '+') > 1 || strings.Count(s, "+") > 1 {
+		return "", false
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case '0' <= r && r <= '9', strings.ContainsRune("+ .-/()", r):
+			b.WriteRune(r)
+		case unicode.Is(unicode.Zs, r), unicode.Is(unicode.Pd, r):
+			b.WriteByte(' ')
+		default:
+			return "", false
+		}
+	}
+	return b.String(), b.Len() > 0
+}
+
+func isInternational(s string) bool {
+	return strings.HasPrefix(s, "+") || strings.HasPrefix(s, "(+") || strings.HasPrefix(s, "00")
+}
+
+// inFrenchPlan reads a national number of a country of the French plan, which is
+// one for all of them: 0690… is of Guadeloupe wherever it is typed. The 0 may be
+// missing.
+func inFrenchPlan(input, region string) (*phonenumbers.PhoneNumber, bool) {
+	if !National.Covers(region) {
+		return nil, false
+	}
+	digits := strings.TrimPrefix(phonenumbers.NormalizeDigitsOnly(input), "0")
+	e164, ok := FromWire("0"+digits, National)
+	if !ok {
+		return nil, false
+	}
+	parsed, err := phonenumbers.Parse(e164, "")
+	return parsed, err == nil
+}
+
+// judge tells whether a number may be verified.
+func (r *Rules) judge(parsed *phonenumbers.PhoneNumber) (Number, error) {
+	if phonenumbers.IsPossibleNumberWithReason(parsed) != phonenumbers.IS_POSSIBLE {
+		return Number{}, ErrInvalid
+	}
+	n := Number{E164: phonenumbers.Format(parsed, phonenumbers.E164), Region: regionOf(parsed)}
+	if !slices.Contains(r.Countries, n.Region) || !isMobile(parsed) || !r.Understands(n.E164) {
+		return Number{}, ErrUnsupported
+	}
+	return n, nil
+}
+
+// regionOf names the country of n. The library's metadata lags behind the
+// regulators, so a number of a range that it does not know counts as one of the
+// main country of its calling code.
+func regionOf(n *phonenumbers.PhoneNumber) string {
+	if region := phonenumbers.GetRegionCodeForNumber(n); region != "" {
+		return region
+	}
+	return phonenumbers.GetRegionCodeForCountryCode(int(n.GetCountryCode()))
+}
+
+// isMobile tells whether n is a mobile number. In metropolitan France 06 and 07
+// are, whatever the library knows of the range, but for the ranges that the
+// French plan gives to the territories: nobody has +33 690….
+func isMobile(n *phonenumbers.PhoneNumber) bool {
+	if n.GetCountryCode() == 33 {
+		_, ok := Wire(phonenumbers.Format(n, phonenumbers.E164), National)
+		return ok
+	}
+	switch phonenumbers.GetNumberType(n) {
+	case phonenumbers.MOBILE, phonenumbers.FIXED_LINE_OR_MOBILE:
+		return true
+	default:
+		return false
+	}
+}
+
+// Mask hides all but the country code, the first digit and the last two:
+// +33 6 •• •• •• 01.
+func Mask(e164 string) string {
+	parsed, err := phonenumbers.Parse(e164, "")
+	if err != nil {
+		return "••••"
+	}
+	formatted := phonenumbers.Format(parsed, phonenumbers.INTERNATIONAL)
+	code, rest, _ := strings.Cut(formatted, " ")
+	digits := 0
+	for _, r := range rest {
+		if '0' <= r && r <= '9' {
+			digits++
+		}
+	}
+	var b strings.Builder
+	b.WriteString(code + " ")
+	seen := 0
+	for _, r := range rest {
+		if r < '0' || r > '9' {
+			b.WriteRune(r)
+			continue
+		}
+		seen++
+		if seen == 1 || seen > digits-2 {
+			b.WriteRune(r)
+		} else {
+			b.WriteRune('•')
+		}
+	}
+	return b.String()
+}
