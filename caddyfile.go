@@ -98,6 +98,9 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if wrong := p.handler.check(false); wrong != nil {
 		return nil, p.at(&start, wrong)
 	}
+	if err := p.checkCountries(&start); err != nil {
+		return nil, err
+	}
 	return &p.handler, nil
 }
 
@@ -210,7 +213,21 @@ func (p *parser) complete(start *caddyfile.Dispenser, onLoopback bool) error {
 	if wrong := h.check(false); wrong != nil {
 		return p.at(start, wrong)
 	}
-	return nil
+	return p.checkCountries(start)
+}
+
+// checkCountries refuses countries that the verifier cannot verify, in the line of
+// the countries, or of the verifier where the block sets that alone.
+func (p *parser) checkCountries(start *caddyfile.Dispenser) error {
+	err := p.handler.checkCountries()
+	if err == nil {
+		return nil
+	}
+	option := "countries"
+	if _, ok := p.set[option]; !ok {
+		option = "verifier"
+	}
+	return p.at(start, &optionError{option, "", err.Error()})
 }
 
 // at tells file and line of a mistake: those of the option where the block sets

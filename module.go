@@ -155,7 +155,7 @@ func (h *Handler) forgetRoute() {
 
 // newGate loads the guest modules and makes the gate that handlers share.
 func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.Gate, error) {
-	v, err := h.loadVerifier(ctx)
+	v, err := h.loadVerifier(ctx, options.Countries)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	})
 }
 
-func (h *Handler) loadVerifier(ctx caddy.Context) (verifier.Verifier, error) {
+func (h *Handler) loadVerifier(ctx caddy.Context, countries []string) (verifier.Verifier, error) {
 	guest, err := ctx.LoadModule(h, "VerifierRaw")
 	if err != nil {
 		return nil, fmt.Errorf("loading verifier: %w", err)
@@ -193,6 +193,11 @@ func (h *Handler) loadVerifier(ctx caddy.Context) (verifier.Verifier, error) {
 	v, ok := guest.(verifier.Verifier)
 	if !ok {
 		return nil, fmt.Errorf("verifier %T is not a verifier.Verifier", guest)
+	}
+	if checker, ok := guest.(verifier.CountryChecker); ok {
+		if err := checker.CheckCountries(countries); err != nil {
+			return nil, fmt.Errorf("countries: %w", err)
+		}
 	}
 	return v, nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
+	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
 // headersOff is the word for neither setting nor removing headers.
@@ -49,7 +50,9 @@ type Options struct {
 
 	// The countries (ISO 3166-1) whose mobile numbers are accepted. Default:
 	// France with its overseas territories that share its operators: `FR`,
-	// `GP`, `GF`, `MQ`, `RE`, `YT`, `BL`, `MF`, `PM`.
+	// `GP`, `GF`, `MQ`, `RE`, `YT`, `BL`, `MF`, `PM`. Any other needs a provider
+	// that is sent numbers with their calling code: with dqe a `number_format`
+	// other than `national`.
 	Countries []string `json:"countries,omitempty"`
 
 	// The prefix of the headers that verified requests carry upstream, and
@@ -265,6 +268,31 @@ func (h *Handler) check(resolved bool) *optionError {
 		return &optionError{"number", "", "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}
 	}
 	return nil
+}
+
+// checkCountries asks the verifier, which is not provisioned yet, whether it can
+// verify numbers of the countries that are known already. A verifier that cannot
+// be read is left to loading.
+func (h *Handler) checkCountries() error {
+	var module struct {
+		Provider string `json:"provider"`
+	}
+	if err := json.Unmarshal(h.VerifierRaw, &module); err != nil {
+		return nil
+	}
+	info, err := caddy.GetModule("http.number_verify.verifiers." + module.Provider)
+	if err != nil {
+		return nil
+	}
+	guest := info.New()
+	if err := json.Unmarshal(h.VerifierRaw, guest); err != nil {
+		return nil
+	}
+	checker, ok := guest.(verifier.CountryChecker)
+	if !ok {
+		return nil
+	}
+	return checker.CheckCountries(slices.DeleteFunc(slices.Clone(h.withDefaults().Countries), hasPlaceholder))
 }
 
 // domainCovers tells whether visitors of all known origins would keep a session.

@@ -73,6 +73,8 @@ func TestMistakesInJSONAreToldAtLoadWithTheirOption(t *testing.T) {
 		"negative refused_ttl":    {dqeJSON + `,"refused_ttl":-1`, "refused_ttl: must be longer than 0"},
 		"negative result_wait":    {dqeJSON + `,"result_wait":-1`, "result_wait: must be longer than 0"},
 		"country":                 {dqeJSON + `,"countries":["FR","fr"]`, `countries: "fr" is no country`},
+		"country of another plan": {dqeJSON + `,"countries":["FR","MA"]`, "countries: the number_format of verifier dqe is national"},
+		"national, written out":   {strings.Replace(dqeJSON, `"licence"`, `"number_format":"national","licence"`, 1) + `,"countries":["MA"]`, "has no numbers of MA"},
 		"region":                  {dqeJSON + `,"region":"FRA"`, "region: "},
 		"path":                    {dqeJSON + `,"path":"x"`, "path: "},
 		"public_url":              {dqeJSON + `,"public_url":["https://www.example.com","ftp://www.example.com"]`, "public_url: "},
@@ -106,9 +108,21 @@ func TestEveryStringIsResolvedAtLoad(t *testing.T) {
 			}
 		}
 	}
+	t.Setenv("TEST_FORMAT", "national")
+	if err := validateOptions(t, strings.Replace(dqeJSON, `"licence"`, `"number_format":"{env.TEST_FORMAT}","licence"`, 1)+`,"countries":["MA"]`); err == nil || !strings.Contains(err.Error(), "has no numbers of MA") {
+		t.Errorf("number_format: %v", err)
+	}
+	t.Setenv("TEST_COUNTRY", "MA")
+	if err := validateOptions(t, dqeJSON+`,"countries":["FR","{env.TEST_COUNTRY}"]`); err == nil || !strings.Contains(err.Error(), "has no numbers of MA") {
+		t.Errorf("countries: %v", err)
+	}
+	t.Setenv("TEST_FORMAT", "e164")
+	if err := validateOptions(t, strings.Replace(dqeJSON, `"licence"`, `"number_format":"{env.TEST_FORMAT}","licence"`, 1)+`,"countries":["FR","{env.TEST_COUNTRY}"]`); err != nil {
+		t.Error(err)
+	}
 	t.Setenv("TEST_PATH", "/.elsewhere")
 	t.Setenv("TEST_HOST", "www.example.com")
-	t.Setenv("TEST_COUNTRY", "BE")
+	t.Setenv("TEST_COUNTRY", "GP")
 	if err := validateOptions(t, dqeJSON+`,"path":"{env.TEST_PATH}","public_url":["https://{env.TEST_HOST}"],"countries":["FR","{env.TEST_COUNTRY}"]`); err != nil {
 		t.Error(err)
 	}
@@ -193,7 +207,7 @@ func TestDirectiveNamesOnlyWhatDiffersFromTheGlobalOption(t *testing.T) {
 			`+dqeBlock+`
 			cache memory
 			public_url https://www.example.com https://example.com
-			countries FR BE
+			countries FR GP
 			brand "Example SAS" https://www.example.com/logo.svg
 			headers X-Phone-
 			session_ttl 2h
@@ -227,7 +241,7 @@ func TestDirectiveNamesOnlyWhatDiffersFromTheGlobalOption(t *testing.T) {
 	}`)
 	const common = `"handler":"number_verify"`
 	const dqe = `"verifier":{"provider":"dqe","server":"https://dqe.example.com","licence":"code","client_secret":"{env.X_SECRET}","name":"Example SAS"}`
-	const defaults = dqe + `,"cache":{"store":"memory"},"public_url":["https://www.example.com","https://example.com"],"countries":["FR","BE"],
+	const defaults = dqe + `,"cache":{"store":"memory"},"public_url":["https://www.example.com","https://example.com"],"countries":["FR","GP"],
 		"brand":"Example SAS","logo":"https://www.example.com/logo.svg","session_ttl":7200000000000`
 	wants := []string{
 		`{` + common + `,"match":[{"path":["/a*"]}],` + defaults + `,"headers":"X-Phone-","session_idle":600000000000}`,

@@ -62,6 +62,16 @@ type Verifier interface {
 	Result(ctx context.Context, state State) (Outcome, error)
 }
 
+// CountryChecker is a Verifier that cannot verify numbers of every country.
+type CountryChecker interface {
+	// CheckCountries returns an error, for the site's operator to read, where
+	// the provider would understand no number of one of the countries (ISO
+	// 3166-1). A module is asked when a Caddyfile is adapted, before it is
+	// provisioned, and again after that: before, what holds a placeholder is not
+	// known yet and passes.
+	CheckCountries(countries []string) error
+}
+
 // State is what a verifier must remember between the steps of one attempt. It
 // may hold a credential: the gate stores it in the cache and never logs it.
 type State []byte

@@ -52,7 +52,8 @@ type Module struct {
 	// How numbers are written: national (0639980001), e164 (+33639980001),
 	// msisdn (33639980001) or idd (0033639980001). national is the French
 	// numbering plan alone, in which the first digits tell metropolitan France
-	// from its territories. Default: national.
+	// from its territories: with it, countries can be FR, GP, GF, MQ, RE, YT, BL,
+	// MF and PM only. Default: national.
 	NumberFormat string `json:"number_format,omitempty"`
 
 	// How long one call may take. A call for the result is given up after 10s in
@@ -136,6 +137,23 @@ func (m *Module) settings() (settings, error) {
 		}
 	}
 	return s, nil
+}
+
+// CheckCountries implements verifier.CountryChecker.
+func (m *Module) CheckCountries(countries []string) error {
+	format := phone.Format(cmp.Or(m.NumberFormat, string(phone.National)))
+	if m.client != nil {
+		format = m.numberFormat
+	} else if hasPlaceholder(m.NumberFormat) {
+		return nil
+	}
+	for _, country := range countries {
+		if !format.Covers(country) {
+			return fmt.Errorf("the number_format of verifier dqe is %s, which is the French numbering plan alone and has no numbers of %s; "+
+				"write 'number_format e164' (or msisdn, or idd) in verifier dqe if DQE reads that, or remove %s from countries", format, country, country)
+		}
+	}
+	return nil
 }
 
 // Cleanup closes connections that nobody uses.
@@ -311,8 +329,9 @@ func (m *Module) option(d *caddyfile.Dispenser, name string) error {
 
 // Interface guards
 var (
-	_ caddy.Provisioner     = (*Module)(nil)
-	_ caddy.CleanerUpper    = (*Module)(nil)
-	_ caddyfile.Unmarshaler = (*Module)(nil)
-	_ verifier.Verifier     = (*Module)(nil)
+	_ caddy.Provisioner       = (*Module)(nil)
+	_ caddy.CleanerUpper      = (*Module)(nil)
+	_ caddyfile.Unmarshaler   = (*Module)(nil)
+	_ verifier.Verifier       = (*Module)(nil)
+	_ verifier.CountryChecker = (*Module)(nil)
 )
