@@ -100,8 +100,10 @@ func (h *Handler) matchesOtherwise(r *http.Request) (bool, error) {
 	other, read := h.copyOf(r), *r.URL
 	read.RawPath, other.URL = "", &read
 	for _, path := range readings {
-		if read.Path = path; path == r.URL.Path {
-			continue // Caddy's own
+		// an empty segment counts as a name here: matchers would join the slashes, as
+		// they do in Caddy's own reading
+		if read.Path = strings.ReplaceAll(path, "//", "/%2f"); read.Path == r.URL.Path {
+			continue
 		}
 		if matches, err := h.matchers.AnyMatchWithError(other); matches || err != nil {
 			return matches, err

@@ -208,6 +208,31 @@ func TestExceptionThatIsSentEncodedStaysOpen(t *testing.T) {
 	}
 }
 
+func TestPathThatOtherServersDoNotTakeForAnExceptionIsProtected(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		@protected not path /health /assets/*
+		number_verify @protected {
+			public_url http://SITE
+			VERIFIER
+		}
+		respond "served"
+	}`)
+	for _, path := range []string{"/health", "/assets/x", "/assets/a%2Fb", "/assets/x//y"} {
+		if status, body := w.raw(t, strings.ReplaceAll(get(path), "SITE", w.addr)); body != "served" {
+			t.Errorf("%s is not open: %d", path, status)
+		}
+	}
+	for _, path := range []string{
+		"//health", "/%2fhealth", "/%09/health", "/h%65alth", // one that counts an empty segment, or decodes nothing, serves another page
+		"//assets/account/x", "/%5cassets/account/x", "//assets/assets/account/x", // or takes the first segment for a host
+	} {
+		if status, body := w.raw(t, strings.ReplaceAll(get(path), "SITE", w.addr)); body == "served" {
+			t.Errorf("%s is served to a stranger with %d", path, status)
+		}
+	}
+}
+
 func TestOldSessionDoesNotPassAStepUpByAnotherReadingOfThePath(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	w.loadWith("number_verify {\npublic_url http://SITE\nVERIFIER\n}\n", `http://SITE {

@@ -58,6 +58,7 @@ var readingSteps = []func(string) string{
 	decodeOnce, // a proxy and the server behind it may both do it
 	cutAt("\x00"),
 	cutAt("?#"), // for whoever parses the decoded path again
+	dropBlanks,
 	func(path string) string { return strings.ReplaceAll(path, `\`, "/") },
 	dropParameters,
 	dropHost,
@@ -72,6 +73,9 @@ var readingSteps = []func(string) string{
 func isPlain(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false // "GET http://host", "GET *"
+	}
+	if strings.HasSuffix(path, " ") {
+		return false // see dropBlanks
 	}
 	for i := range len(path) {
 		switch path[i] {
@@ -135,6 +139,14 @@ func cutAt(chars string) func(string) string {
 		return path
 	}
 }
+
+// dropBlanks takes away the tabs and line breaks of a path, and the blanks at its
+// end, as who parses it as an address does: new URL of Node, urlsplit of Python.
+func dropBlanks(path string) string {
+	return strings.TrimRightFunc(lineBreaks.Replace(path), func(c rune) bool { return c <= ' ' })
+}
+
+var lineBreaks = strings.NewReplacer("\t", "", "\n", "", "\r", "")
 
 // dropHost is what remains where what follows two slashes or more is taken for a
 // host: parse_url of PHP, new URL(target, base) of Node, urlsplit of Python.

@@ -43,6 +43,8 @@ func TestReadingsAreWhatServersMakeOfAPath(t *testing.T) {
 		{"more slashes before the host", "///x/account/y", "/account/y"},
 		{"empty, as after a host without a path", "", "/"},
 		{"of UTF-8, as patterns have it", "/%C3%A9t%C3%A9;x/a%20b", "/été/a b"},
+		{"without tabs and line breaks (urlsplit, new URL)", "/acc%0aount/%09x", "/account/x"},
+		{"without blanks at its end (new URL)", "/account%20", "/account"},
 		{"up past the root", "/../../account/x", "/account/x"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
