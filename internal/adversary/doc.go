@@ -9,8 +9,13 @@
 //
 // and one made of this checkout where they are given none.
 //
+// Servers of other makes say what they serve, by which reading of a path, and which
+// headers they take for the gate's: lighttpd, php, python3 with Flask, and node have
+// to be installed, as .ci/test does it.
+//
 // Where to look: suite_test.go for how vectors are run and counted, site_test.go
 // and upstream_test.go for what is attacked, wire_test.go for how requests are
-// sent that no honest client sends, visitor_test.go for a browser that behaves.
-// The other files are a class of vectors each.
+// sent that no honest client sends, visitor_test.go for a browser that behaves,
+// servers_test.go and testdata for servers of other makes, grammar_test.go for
+// paths that are made up. The other files are a class of vectors each.
 package adversary

@@ -157,7 +157,7 @@ func TestInjectedText(t *testing.T) {
 				if strings.Contains(arrival.uri, secretOfSite) {
 					t.Errorf("%s: expanded for the site: %s", at.name, arrival.uri)
 				}
-				for _, breach := range arrival.breaches() {
+				for _, breach := range arrival.breaches(t) {
 					t.Errorf("%s: %s", at.name, breach)
 				}
 			}

@@ -144,7 +144,7 @@ func TestReturnPathsOfAdversaries(t *testing.T) {
 		s.throughAttempt(t, v, to)
 		s.throughRequests(t, to)
 		for _, a := range s.upstream.take() {
-			if a.gated() && a.header.Get("X-Verified-Number") != visitorsNumber {
+			if servesProtected(t, a.uri) && a.header.Get("X-Verified-Number") != visitorsNumber {
 				t.Errorf("%v reached the site unverified", a)
 			}
 		}

@@ -164,12 +164,20 @@ func port(addr string) string { return addr[strings.LastIndex(addr, ":")+1:] }
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeAddress()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return addr
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
 	defer l.Close()
-	return l.Addr().String()
+	return l.Addr().String(), nil
 }
 
 // start runs Caddy until the test ends, and waits until it serves.
@@ -272,7 +280,7 @@ func TestEachWireBringsAnHonestVisitorToTheSite(t *testing.T) {
 				t.Errorf("%d requests reached the site", n)
 			}
 			w.send(s, request{method: "GET", path: "/public"})
-			if got := s.upstream.take(); len(got) != 1 || got[0].uri != "/public" || len(got[0].breaches()) > 0 {
+			if got := s.upstream.take(); len(got) != 1 || got[0].uri != "/public" || len(got[0].breaches(t)) > 0 {
 				t.Errorf("what is open arrived as %v", got)
 			}
 			w.send(s, request{method: "GET", path: "/account/"})

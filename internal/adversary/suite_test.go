@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
+	stopServers()
 	if all := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""; code == 0 && all {
 		code = compareWithDocs()
 	}
@@ -62,9 +63,14 @@ func attack[V interface{ self() vector }](t *testing.T, class string, vectors []
 		names[name] = true
 		t.Run(name, func(t *testing.T) { try(t, v) })
 	}
+	count(class, len(vectors))
+}
+
+// count notes that so many vectors of a class were tried.
+func count(class string, vectors int) {
 	tried.Lock()
 	defer tried.Unlock()
-	tried.classes[class] += len(vectors)
+	tried.classes[class] += vectors
 }
 
 const docs = "../../docs/security.md"
@@ -85,7 +91,7 @@ func compareWithDocs() int {
 	}
 	wrong := len(said) != len(tried.classes)
 	for class, n := range tried.classes {
-		wrong = wrong || said[class] != fmt.Sprint(n)
+		wrong = wrong || strings.ReplaceAll(said[class], ",", "") != fmt.Sprint(n)
 	}
 	if !wrong {
 		return 0

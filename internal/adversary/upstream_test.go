@@ -5,8 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"path"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -74,20 +73,6 @@ func (u *upstream) take() []arrival {
 	return got
 }
 
-// gated tells whether a site that decodes and cleans paths, and knows no letter
-// case, takes this one for what is behind the gate.
-func (a arrival) gated() bool {
-	if a.method == http.MethodConnect && !strings.Contains(a.uri, "/") {
-		return false // asks for a host
-	}
-	u, err := url.ParseRequestURI(a.uri)
-	if err != nil {
-		return true
-	}
-	p := strings.ToLower(path.Clean("/" + u.Path))
-	return p == "/account" || strings.HasPrefix(p, "/account/")
-}
-
 // vouched are the names of all headers, trailers too, that the site might take
 // for the gate's word, with their values.
 func (a arrival) vouched() map[string][]string {
@@ -102,16 +87,19 @@ func (a arrival) vouched() map[string][]string {
 	return all
 }
 
-// folded is a header's name as CGI and its heirs read it.
+// folded is a header's name as those servers read it that fold most: they make
+// one separator of all that is no letter or digit.
 func folded(name string) string {
-	return strings.NewReplacer("_", "-", ".", "-", " ", "-").Replace(strings.ToLower(name))
+	return separator.ReplaceAllString(strings.ToLower(name), "-")
 }
+
+var separator = regexp.MustCompile(`[^a-z0-9]`)
 
 // unverified checks what arrived of somebody who is not verified.
 func (s *site) unverified(t *testing.T) {
 	t.Helper()
 	for _, a := range s.upstream.take() {
-		for _, breach := range a.breaches() {
+		for _, breach := range a.breaches(t) {
 			t.Error(breach)
 		}
 	}
@@ -119,9 +107,10 @@ func (s *site) unverified(t *testing.T) {
 
 // breaches are what must not have arrived of somebody who is not verified:
 // anything that is behind the gate, or that claims to be vouched for.
-func (a arrival) breaches() []string {
+func (a arrival) breaches(t *testing.T) []string {
+	t.Helper()
 	all := a.illegal()
-	if a.gated() {
+	if servesProtected(t, a.uri) {
 		all = append(all, a.String()+" reached the site unverified")
 	}
 	if vouched := a.vouched(); len(vouched) > 0 {

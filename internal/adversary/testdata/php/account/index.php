@@ -1,0 +1,3 @@
+<?php
+$route = 'account';
+require __DIR__ . "/../../served.php";

@@ -1,0 +1,3 @@
+<?php
+$route = 'assets';
+require __DIR__ . "/../../served.php";

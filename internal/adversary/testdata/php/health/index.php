@@ -1,0 +1,3 @@
+<?php
+$route = 'health';
+require __DIR__ . "/../../served.php";

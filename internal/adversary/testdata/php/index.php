@@ -1,0 +1,3 @@
+<?php
+$route = 'public';
+require __DIR__ . "/../served.php";

@@ -1,0 +1,3 @@
+<?php
+$route = 'transfer';
+require __DIR__ . "/../../served.php";
