@@ -3,7 +3,14 @@ package verifier
 import (
 	"errors"
 	"strings"
+
+	"github.com/numberverify/caddy-number-verify/internal/remote"
 )
+
+// TransportError says in words of its own why a call gave no answer, for
+// Error.Err. The errors of net/http quote what the other side sent, which may be
+// a number or a secret.
+func TransportError(err error) error { return remote.Plain(err) }
 
 // ErrClaimed says that a value has already served another attempt.
 var ErrClaimed = errors.New("already used for another attempt")
@@ -33,7 +40,8 @@ const (
 )
 
 // Error is a call that gave no outcome, or a refusal. It holds nothing secret
-// or personal, so that it can be logged.
+// or personal and no text of the other side, so that it can be logged: see
+// TransportError.
 type Error struct {
 	// Class decides what the visitor is told.
 	Class Class

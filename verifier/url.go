@@ -9,13 +9,16 @@ import (
 	"strings"
 )
 
+// ErrRevealed says that the operator's URL holds one of the secrets.
+var ErrRevealed = errors.New("the operator's URL reveals the state or the token")
+
 // maxURL bounds an operator's URL, in bytes.
 const maxURL = 8 << 10
 
 // CheckURL returns raw, trimmed, if a visitor may be sent there: an absolute
 // http or https URL without userinfo that is not the gate's own callback, lies
 // on one of hosts (exact, or *.example.com) where there are any, and holds none
-// of secrets in any spelling. An error never repeats the URL.
+// of secrets in any spelling (ErrRevealed). An error never repeats the URL.
 //
 // The secrets are what proves that a browser came back from there. A stranger
 // who could read one in the link would not need the visitor any more.
@@ -41,8 +44,8 @@ func CheckURL(raw string, callback *url.URL, hosts []string, secrets ...string) 
 		return "", errors.New("the operator's URL is not on operator_hosts")
 	}
 	for _, secret := range secrets {
-		if reveals(raw, secret) {
-			return "", errors.New("the operator's URL reveals the state or the token")
+		if Reveals(raw, secret) {
+			return "", ErrRevealed
 		}
 	}
 	return raw, nil
@@ -74,9 +77,9 @@ func onHosts(host string, hosts []string) bool {
 	return false
 }
 
-// reveals tells whether raw holds secret as it is, percent-encoded up to three
-// times, in hex or in base64.
-func reveals(raw, secret string) bool {
+// Reveals tells whether raw holds secret as it is, percent-encoded up to three
+// times, in hex or in base64. The empty secret is held by nothing.
+func Reveals(raw, secret string) bool {
 	if secret == "" {
 		return false
 	}

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 
 	"go.uber.org/zap"
 
@@ -428,18 +427,4 @@ func (g *Gate) afterEnd(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 func sameBrowser(a *cache.Attempt, browser string) bool {
 	hash := hashID(browser)
 	return browser != "" && subtle.ConstantTimeCompare(hash[:], a.Browser[:]) == 1
-}
-
-// operatorName makes the provider's text fit for a header and a log.
-func operatorName(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-			return -1
-		}
-		return r
-	}, s)
-	if len(s) > 64 {
-		s = strings.ToValidUTF8(s[:64], "")
-	}
-	return strings.TrimSpace(s)
 }

@@ -1,10 +1,11 @@
 // Package dqe verifies phone numbers with DQE ID Mobile, scope numVerify:
-// client.go speaks the protocol, answer.go and errors.go read what comes back,
-// and module.go makes a Caddy module of it.
+// client.go speaks the protocol over transport.go, answer.go and errors.go read
+// what comes back, and module.go makes a Caddy module of it.
 package dqe
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -21,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/internal/phone"
+	"github.com/numberverify/caddy-number-verify/internal/remote"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -77,15 +79,7 @@ type client struct {
 
 func newClient(s settings, log *zap.Logger) *client {
 	return &client{settings: s, log: log, http: &http.Client{
-		// No proxy from the environment: what is sent here is secret.
-		Transport: &http.Transport{
-			TLSHandshakeTimeout:    s.timeout,
-			MaxIdleConnsPerHost:    16,
-			MaxConnsPerHost:        128,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: maxBody,
-			ForceAttemptHTTP2:      true,
-		},
+		Transport:     newTransport(s.timeout),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -249,12 +243,14 @@ func (c *client) call(ctx context.Context, name, path string, params url.Values)
 	defer cancel()
 	status, body, err := c.roundTrip(ctx, path, params)
 	if err != nil {
-		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: plain(ctx, err)}
+		// never its text: it quotes the address and the answer
+		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: verifier.TransportError(cmp.Or(ctx.Err(), err))}
 	}
 	a, err := decode(name, body)
 	var refused *verifier.Error
 	switch {
 	case errors.As(err, &refused):
+		refused.Operator = c.discreet(refused.Operator, params)
 		return nil, refused
 	case name == callToken && status == http.StatusBadRequest:
 		return nil, &verifier.Error{Class: verifier.Misconfigured, Call: name, Err: errors.New("HTTP status 400"),
@@ -265,7 +261,23 @@ func (c *client) call(ctx context.Context, name, path string, params url.Values)
 	case err != nil || status < 200 || status > 299:
 		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: fmt.Errorf("HTTP status %d: %w", status, errNonsense)}
 	}
+	a.Operator = c.discreet(a.Operator, params)
 	return a, nil
+}
+
+// discreet returns the operator's name unless it tells a secret: names are logged,
+// and sent to the site.
+func (c *client) discreet(operator string, params url.Values) string {
+	secrets := []string{c.clientSecret, params.Get("token")}
+	if callback, err := url.Parse(params.Get("redirect_uri")); err == nil {
+		secrets = append(secrets, callback.Query().Get("state"))
+	}
+	for _, secret := range secrets {
+		if verifier.Reveals(operator, secret) {
+			return ""
+		}
+	}
+	return operator
 }
 
 func (c *client) roundTrip(ctx context.Context, path string, params url.Values) (int, []byte, error) {
@@ -281,10 +293,6 @@ func (c *client) roundTrip(ctx context.Context, path string, params url.Values) 
 	req.Header.Set("Accept", "application/json")
 	if !c.get {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	} else if path == pathStart {
-		// a GET whose connection dies is sent again unless its body, though
-		// empty, cannot be: a start may be billed, and goes out once
-		req.Body, req.GetBody = io.NopCloser(strings.NewReader("")), nil
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -296,20 +304,7 @@ func (c *client) roundTrip(ctx context.Context, path string, params url.Values) 
 		return 0, nil, err
 	}
 	if len(content) > maxBody {
-		return 0, nil, errors.New("the answer is longer than 64 KiB")
+		return 0, nil, remote.TooLong
 	}
 	return resp.StatusCode, bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")), nil
-}
-
-// plain makes a transport's error fit for logs: *url.Error quotes the address,
-// which holds secrets where the method is GET.
-func plain(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) {
-		return wrapped.Err
-	}
-	return err
 }

@@ -81,7 +81,6 @@ func testClient(t *testing.T, p *provider, change func(*settings)) (*client, *by
 	var logs bytes.Buffer
 	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&logs), zap.DebugLevel)
 	c := newClient(s, zap.New(core))
-	t.Cleanup(c.http.CloseIdleConnections)
 	t.Cleanup(func() {
 		for _, secret := range []string{testNonce, testSecret, testToken, "639980001"} {
 			if strings.Contains(logs.String(), secret) {

@@ -156,14 +156,6 @@ func (m *Module) CheckCountries(countries []string) error {
 	return nil
 }
 
-// Cleanup closes connections that nobody uses.
-func (m *Module) Cleanup() error {
-	if m.client != nil {
-		m.http.CloseIdleConnections()
-	}
-	return nil
-}
-
 type option struct {
 	name  string
 	value *string
@@ -330,7 +322,6 @@ func (m *Module) option(d *caddyfile.Dispenser, name string) error {
 // Interface guards
 var (
 	_ caddy.Provisioner       = (*Module)(nil)
-	_ caddy.CleanerUpper      = (*Module)(nil)
 	_ caddyfile.Unmarshaler   = (*Module)(nil)
 	_ verifier.Verifier       = (*Module)(nil)
 	_ verifier.CountryChecker = (*Module)(nil)

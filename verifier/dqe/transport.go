@@ -1,0 +1,65 @@
+package dqe
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// newTransport returns one that makes a connection for each call, and reads from
+// it only after it has written: net/http writes the text that a server sends
+// unasked into the log, from connections that are kept and from new ones. No
+// proxy from the environment: what is sent here is secret.
+func newTransport(timeout time.Duration) *http.Transport {
+	plain := &net.Dialer{Timeout: timeout}
+	secure := &tls.Dialer{NetDialer: plain, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}
+	return &http.Transport{
+		DialContext:            patiently(plain.DialContext),
+		DialTLSContext:         patiently(secure.DialContext),
+		DisableKeepAlives:      true,
+		MaxConnsPerHost:        128,
+		MaxResponseHeaderBytes: maxBody,
+	}
+}
+
+type dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+func patiently(connect dial) dial {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := connect(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &patientConn{Conn: conn, asked: make(chan struct{})}, nil
+	}
+}
+
+// patientConn reads nothing before it has written.
+type patientConn struct {
+	net.Conn
+	once  sync.Once
+	asked chan struct{} // closed by the first write, or by Close
+}
+
+func (c *patientConn) ask() { c.once.Do(func() { close(c.asked) }) }
+
+// Read implements net.Conn.
+func (c *patientConn) Read(b []byte) (int, error) {
+	<-c.asked
+	return c.Conn.Read(b)
+}
+
+// Write implements net.Conn.
+func (c *patientConn) Write(b []byte) (int, error) {
+	c.ask()
+	return c.Conn.Write(b)
+}
+
+// Close implements net.Conn.
+func (c *patientConn) Close() error {
+	c.ask()
+	return c.Conn.Close()
+}
