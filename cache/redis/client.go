@@ -83,7 +83,7 @@ func Open(opts Options, log *zap.Logger) (*Cache, error) {
 	select {
 	case err := <-first:
 		if remedy := mistake(err); remedy != "" {
-			return nil, errors.Join(fmt.Errorf("%w: %s", err, remedy), c.Close())
+			return nil, errors.Join(fmt.Errorf("%w: %s", plain(err), remedy), c.Close())
 		}
 	case <-timer.C:
 	}
@@ -108,10 +108,10 @@ func (c *Cache) connect(first chan<- error) {
 			c.log.Info("cache connected", zap.Strings("addresses", c.opts.Addresses))
 			return
 		}
-		if text := err.Error(); text != said {
-			said = text
+		if cause := plain(err); cause.Error() != said {
+			said = cause.Error()
 			c.log.Error("cache not connected: trying on", zap.Strings("addresses", c.opts.Addresses),
-				zap.Error(err), zap.String("hint", mistake(err)))
+				zap.Error(cause), zap.String("hint", mistake(err)))
 		}
 		select {
 		case <-c.stop:

@@ -344,7 +344,7 @@ func (c *Cache) failed(ctx context.Context, err error) error {
 	if refused, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(refused.Error(), "OOM ") {
 		return fmt.Errorf("redis: maxmemory is reached: %w", cache.ErrFull)
 	}
-	return fmt.Errorf("redis: %w", err)
+	return fmt.Errorf("redis: %w", plain(err))
 }
 
 // connected returns the client once there is one.
