@@ -213,6 +213,9 @@ func (p *parser) complete(start *caddyfile.Dispenser, onLoopback bool) error {
 	if wrong := h.check(false); wrong != nil {
 		return p.at(start, wrong)
 	}
+	if h.lacksSecret() {
+		return p.at(start, errNoSecret)
+	}
 	return p.checkCountries(start)
 }
 

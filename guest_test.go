@@ -79,7 +79,9 @@ func (*oidcVerifier) Result(_ context.Context, state verifier.State) (verifier.O
 
 // flakyCache is a third party's cache, which can be made to fail. It counts how
 // often it was opened.
-type flakyCache struct{}
+type flakyCache struct {
+	IndexSecret string `json:"secret,omitempty"`
+}
 
 var (
 	cacheDown  atomic.Bool
@@ -91,14 +93,15 @@ func (*flakyCache) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.number_verify.caches.test_flaky", New: func() caddy.Module { return new(flakyCache) }}
 }
 
-func (*flakyCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+func (c *flakyCache) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
+	d.Args(&c.IndexSecret) // or none
 	return nil
 }
 
 func (*flakyCache) StoreName() string { return "test_flaky" }
 
-func (*flakyCache) Secret() string { return "" }
+func (c *flakyCache) Secret() string { return c.IndexSecret }
 
 func (*flakyCache) Open(*zap.Logger) (cache.Cache, error) {
 	cacheOpens.Add(1)
@@ -339,14 +342,21 @@ func TestCookieDomainSharesASessionAmongHosts(t *testing.T) {
 	}
 }
 
-func TestStaticTokenServesOneAttemptEver(t *testing.T) {
-	w := newWorld(t, simulator.Options{})
+// freshToken is one from elsewhere.
+func (w *world) freshToken() string {
+	w.t.Helper()
 	resp, err := http.PostForm(w.simURL+"/ACCESS_TOKEN/", url.Values{"licence": {simulator.DefaultLicence}, "client_secret": {simulator.DefaultClientSecret}, "grant_type": {"client_idmobile"}})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	resp.Body.Close()
-	t.Setenv("TEST_TOKEN", w.sim.Attempts()[0].Token)
+	attempts := w.sim.Attempts()
+	return attempts[len(attempts)-1].Token
+}
+
+func TestStaticTokenServesOneAttemptEver(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	t.Setenv("TEST_TOKEN", w.freshToken())
 	w.load(`http://SITE {
 		number_verify /account* {
 			public_url http://SITE

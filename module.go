@@ -170,9 +170,9 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
-	secret := opener.Secret()
-	if secret == "" {
-		secret = v.Secret()
+	secret, err := indexSecret(opener, v)
+	if err != nil {
+		return nil, err
 	}
 	return gate.New(gate.Config{
 		Verifier: v, Breaker: app.breaker(v.Account()), Cache: app.use(opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),

@@ -402,7 +402,7 @@ func TestAdaptAndValidateCallAndOpenNothing(t *testing.T) {
 		}
 		number_verify /b* {
 			path /.token
-			cache test_flaky
+			cache test_flaky its-own-secret
 			verifier dqe {
 				server SIMULATOR
 				licence code

@@ -82,7 +82,9 @@ type Opener interface {
 	// Cache, and it lives on through a reload of the configuration.
 	StoreName() string
 	// Secret is what the keys are derived from that numbers and addresses are
-	// found by, as configured; "" where the verifier's secret serves.
+	// found by, as configured; "" where the verifier's secret serves. A module
+	// that also has HasSecret() bool is asked before it is provisioned, so that
+	// caddy adapt can tell.
 	Secret() string
 	// Open opens the store.
 	Open(logger *zap.Logger) (Cache, error)

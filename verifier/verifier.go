@@ -35,7 +35,9 @@ type Verifier interface {
 
 	// Secret is known to the account's own Caddy nodes alone and equal on all
 	// of them: numbers are indexed by keys that are derived from it. A cache may
-	// be configured with one of its own instead.
+	// be configured with one of its own instead, and must be where this is "". A
+	// module that also has HasSecret() bool is asked before it is provisioned, so
+	// that caddy adapt can tell.
 	Secret() string
 
 	// Understands tells whether the provider takes what it is sent for this

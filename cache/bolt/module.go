@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -31,7 +32,8 @@ type Module struct {
 	// What the keys are derived from that numbers and addresses are found by in
 	// the file, such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random
 	// characters. Default: the verifier's secret, so that another
-	// `client_secret` finds nothing of what the earlier one has stored.
+	// `client_secret` finds nothing of what the earlier one has stored; required
+	// where it has none, since it uses a `token` from elsewhere.
 	IndexSecret string `json:"secret,omitempty"`
 
 	path, secret string
@@ -59,6 +61,9 @@ func (m *Module) Provision(caddy.Context) error {
 		if m.secret, err = repl.ReplaceOrErr(m.IndexSecret, true, true); err != nil {
 			return errors.New("cache bolt: secret: its placeholder is empty or unknown: set it, or remove the line to use the verifier's secret")
 		}
+		if err := cache.CheckSecret(m.secret); err != nil {
+			return fmt.Errorf("cache bolt: secret %w", err)
+		}
 	}
 	m.path, err = filepath.Abs(path)
 	return err
@@ -69,6 +74,9 @@ func (m *Module) StoreName() string { return "bolt " + m.path }
 
 // Secret implements cache.Opener.
 func (m *Module) Secret() string { return m.secret }
+
+// HasSecret tells whether Secret will be one.
+func (m *Module) HasSecret() bool { return m.IndexSecret != "" }
 
 // Open implements cache.Opener.
 func (m *Module) Open(log *zap.Logger) (cache.Cache, error) {
@@ -99,6 +107,12 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return d.Err("cache bolt: secret takes exactly one value, like {env.NUMBER_VERIFY_SECRET}") // never echo it
 		}
 		m.IndexSecret = args[0]
+		if strings.Contains(m.IndexSecret, "{") {
+			continue // checked when it is resolved
+		}
+		if err := cache.CheckSecret(m.IndexSecret); err != nil {
+			return d.Errf("cache bolt: secret %w", err)
+		}
 	}
 	return nil
 }

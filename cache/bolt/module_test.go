@@ -33,9 +33,10 @@ func TestMistakesInTheCaddyfile(t *testing.T) {
 	}
 	for name, block := range map[string]string{
 		`unknown subdirective "sync"; there is just secret`: "sync off",
-		"set twice":     "secret aSecret\n\tsecret aSecret",
-		"exactly one v": "secret aSecret aSecret",
+		"set twice":     "secret aSecret890abcdef\n\tsecret aSecret890abcdef",
+		"exactly one v": "secret aSecret890abcdef aSecret890abcdef",
 		"exactly one":   "secret",
+		"at least 16":   "secret aSecret890abcde",
 	} {
 		_, err := unmarshal("bolt /a {\n\t" + block + "\n}")
 		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "aSecret") || !strings.Contains(err.Error(), "Testfile:") {

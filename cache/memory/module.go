@@ -1,6 +1,8 @@
 package memory
 
 import (
+	"crypto/rand"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
@@ -29,8 +31,15 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 // StoreName implements cache.Opener.
 func (*Module) StoreName() string { return "memory" }
 
+// secret is this process's own, since nobody else reads what it has stored. It
+// outlives a reload, as the records do.
+var secret = rand.Text()
+
 // Secret implements cache.Opener.
-func (*Module) Secret() string { return "" }
+func (*Module) Secret() string { return secret }
+
+// HasSecret tells that Secret is one.
+func (*Module) HasSecret() bool { return true }
 
 // Open implements cache.Opener.
 func (*Module) Open(*zap.Logger) (cache.Cache, error) {

@@ -77,7 +77,8 @@ type Module struct {
 	// What the keys are derived from that numbers and addresses are found by,
 	// such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters, equal
 	// on all nodes. Default: the verifier's secret, so that another
-	// `client_secret` finds nothing of what the earlier one has stored.
+	// `client_secret` finds nothing of what the earlier one has stored; required
+	// where it has none, since it uses a `token` from elsewhere.
 	IndexSecret string `json:"secret,omitempty"`
 
 	opts   Options
@@ -195,6 +196,9 @@ var placeholder = regexp.MustCompile(`\{[^{}.]+\.[^{}]*\}`)
 func (m *Module) written() *Module {
 	written := *m
 	written.Prefix = placeholder.ReplaceAllString(m.Prefix, "")
+	if strings.Contains(m.IndexSecret, "{") {
+		written.IndexSecret = ""
+	}
 	return &written
 }
 
@@ -215,6 +219,8 @@ func (m *Module) check() error {
 		return mistaken("stale_if_error", "must be longer than 0 and at most 10s; write it like 5s")
 	case strings.ContainsAny(m.Prefix, "{}"):
 		return mistaken("prefix", "must hold no braces, by which a Cluster places keys: write 'prefix shop:'")
+	case m.IndexSecret != "" && cache.CheckSecret(m.IndexSecret) != nil:
+		return mistaken("secret", cache.CheckSecret(m.IndexSecret).Error())
 	case m.TLS != nil && (m.TLS.Certificate == "") != (m.TLS.Key == ""):
 		return mistaken("tls", "certificate and key belong together: write 'certificate <file> <key file>'")
 	default:
@@ -289,6 +295,9 @@ func (m *Module) StoreName() string { return m.name }
 
 // Secret implements cache.Opener.
 func (m *Module) Secret() string { return m.secret }
+
+// HasSecret tells whether Secret will be one.
+func (m *Module) HasSecret() bool { return m.IndexSecret != "" }
 
 // Open implements cache.Opener.
 func (m *Module) Open(log *zap.Logger) (cache.Cache, error) {

@@ -29,8 +29,12 @@ type index struct {
 	complained atomic.Int64
 }
 
-// newIndex derives the key (RFC 5869), so that secret itself signs nothing.
+// newIndex derives the key (RFC 5869), so that secret itself signs nothing. What is
+// derived from nothing, or from what is public, anybody can derive.
 func newIndex(secret, account string) (*index, error) {
+	if secret == "" {
+		return nil, errors.New("there is no secret to derive keys from")
+	}
 	key, err := hkdf.Key(sha256.New, []byte(secret), nil, "number_verify index "+account, sha256.Size)
 	return &index{key: key}, err
 }

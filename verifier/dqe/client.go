@@ -95,14 +95,9 @@ func (c *client) Account() string {
 	return "dqe/" + hex.EncodeToString(sum[:8])
 }
 
-// Secret implements verifier.Verifier: with a token from elsewhere the licence is
-// all that only this account's nodes know.
-func (c *client) Secret() string {
-	if c.clientSecret == "" {
-		return c.licence
-	}
-	return c.clientSecret
-}
+// Secret implements verifier.Verifier. With a token from elsewhere there is none:
+// the licence is known to many.
+func (c *client) Secret() string { return c.clientSecret }
 
 // Understands implements verifier.Verifier: DQE is told a number in one form, and
 // the form says whose it is.

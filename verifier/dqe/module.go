@@ -42,7 +42,8 @@ type Module struct {
 
 	// A token from elsewhere, usually {file./run/dqe-token}, read anew for
 	// each attempt. Each value serves one attempt ever, as far as the cache
-	// remembers: memory forgets at a restart.
+	// remembers: memory forgets at a restart. Other caches then need a secret
+	// of their own.
 	Token string `json:"token,omitempty"`
 
 	// How DQE is called: post, or get, which puts secrets and numbers into
@@ -112,6 +113,9 @@ func (m *Module) Provision(ctx caddy.Context) error {
 	m.client = newClient(s, ctx.Logger())
 	return nil
 }
+
+// HasSecret tells whether Secret will be one.
+func (m *Module) HasSecret() bool { return m.ClientSecret != "" }
 
 // settings are those of a resolved and checked module.
 func (m *Module) settings() (settings, error) {

@@ -1,0 +1,52 @@
+package numberverify
+
+import (
+	"cmp"
+	"encoding/json"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+// secretive is a verifier or a cache that can tell whether it is configured with
+// a secret before it is provisioned.
+type secretive interface {
+	HasSecret() bool
+}
+
+var errNoSecret = &optionError{"cache", "", "needs a secret, since the verifier has none: add 'secret {env.NUMBER_VERIFY_SECRET}' to its block, with at least 16 random characters"}
+
+// lacksSecret tells whether neither verifier nor cache is configured with a
+// secret, as far as they can tell before they are provisioned.
+func (h *Handler) lacksSecret() bool {
+	return h.CacheRaw != nil && !mayHaveSecret(h.VerifierRaw, "verifiers") && !mayHaveSecret(h.CacheRaw, "caches")
+}
+
+// mayHaveSecret asks a module as it is configured.
+func mayHaveSecret(raw json.RawMessage, kind string) bool {
+	var named struct{ Provider, Store string }
+	if err := json.Unmarshal(raw, &named); err != nil {
+		return true // loading it says more
+	}
+	info, err := caddy.GetModule("http.number_verify." + kind + "." + cmp.Or(named.Provider, named.Store))
+	if err != nil {
+		return true
+	}
+	module := info.New()
+	if err := json.Unmarshal(raw, module); err != nil {
+		return true
+	}
+	asked, ok := module.(secretive)
+	return !ok || asked.HasSecret()
+}
+
+// indexSecret is what the keys are derived from that numbers are found by.
+func indexSecret(opener cache.Opener, v verifier.Verifier) (string, error) {
+	secret := cmp.Or(opener.Secret(), v.Secret())
+	if secret == "" {
+		return "", errNoSecret
+	}
+	return secret, nil
+}
