@@ -60,7 +60,7 @@ func TestConfigurationsWithoutASecretDoNotLoad(t *testing.T) {
 		`{"store":"redis","addresses":["localhost"],"secret":"{env.TEST_SHORT}"}`: "at least 16 characters",
 		`{"store":"redis","addresses":["localhost"],"secret":"{env.TEST_LONG}"}`:  "",
 		`{"store":"bolt","file":"/nv.db","secret":"{env.TEST_LONG}"}`:             "",
-		`{"store":"memory"}`:                                                      "",
+		`{"store":"memory"}`: "",
 	} {
 		config := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[
 			{"handler":"number_verify","public_url":["http://localhost"],"cache":` + cache + `,

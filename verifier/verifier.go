@@ -26,7 +26,9 @@ import (
 
 // Verifier is a provider of phone-number verification. Its methods are called
 // from many goroutines at once. It keeps nothing between calls that an attempt
-// depends on: an attempt that one node starts may be finished by another.
+// depends on: an attempt that one node starts may be finished by another. Their
+// errors should be *Error: the text of others is not logged, and a panic counts as
+// ProviderUnavailable.
 type Verifier interface {
 	// Account names the account that is billed, stable across restarts and
 	// equal on all nodes, without anything secret in it. A verification holds

@@ -68,7 +68,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 		} else if !sameBrowser(a, browser) {
 			err = g.burn(ctx, key, rec, "another browser came back")
 		} else if a.Phase == cache.PhaseStarted {
-			err = g.accept(ctx, key, rec, query)
+			err = g.accept(ctx, o, key, rec, browser, query)
 		} else {
 			g.redirect(w, g.waitURL(id))
 			return
@@ -146,9 +146,18 @@ func (g *Gate) expire(ctx context.Context, o *origin, key cache.Key, rec *cache.
 }
 
 // accept takes the attempt: of all callbacks with its nonce one succeeds.
-func (g *Gate) accept(ctx context.Context, key cache.Key, rec *cache.Record, query url.Values) error {
+// A verifier that panics has said nothing of the callback: then the attempt ends,
+// but was not burned.
+func (g *Gate) accept(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string, query url.Values) error {
 	a := *rec.Value.(*cache.Attempt)
-	state, err := g.cfg.Verifier.Callback(a.State, query)
+	var state verifier.State
+	err := g.guarded("callback", func() (err error) {
+		state, err = g.cfg.Verifier.Callback(a.State, query)
+		return err
+	})
+	if errors.Is(err, errPanicked) {
+		return errors.Join(err, g.finish(ctx, o, key, rec, browser, ProviderUnavailable))
+	}
 	if err != nil {
 		return g.burn(ctx, key, rec, "the callback was not the provider's: "+err.Error())
 	}
@@ -305,7 +314,11 @@ func (g *Gate) ask(ctx context.Context, o *origin, key cache.Key, rec *cache.Rec
 		ctx := context.WithoutCancel(ctx) // also for the record, when the call has used up its time
 		call, cancel := context.WithTimeout(ctx, callTime)
 		defer cancel()
-		outcome, err := g.cfg.Verifier.Result(call, a.State)
+		var outcome verifier.Outcome
+		err := g.guarded("result", func() (err error) {
+			outcome, err = g.cfg.Verifier.Result(call, a.State)
+			return err
+		})
 		called(err)
 		if err := g.record(ctx, o, key, taken, browser, outcome, err); err != nil {
 			g.log.Warn("result not recorded", zap.Error(err))
@@ -417,7 +430,7 @@ func (g *Gate) afterEnd(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 		g.redirect(w, back)
 	case a.Outcome == string(BrowserMismatch):
 		g.redirect(w, g.problemURL(BrowserMismatch))
-	case a.ReturnedAt.IsZero():
+	case a.ReturnedAt.IsZero() && a.Outcome == string(AttemptExpired):
 		g.redirect(w, g.problemURL(AttemptExpired))
 	default:
 		g.redirect(w, g.formURL(v, back, 0))

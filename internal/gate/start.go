@@ -184,11 +184,15 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 func (g *Gate) callStart(ctx context.Context, s starter, nonce string) (*verifier.Started, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	started, err := g.cfg.Verifier.Start(ctx, verifier.StartRequest{
-		Number:      s.number.E164,
-		CallbackURL: s.origin.url + g.cfg.Path + "/callback",
-		State:       nonce,
-		Claim:       g.claim,
+	var started *verifier.Started
+	err := g.guarded("start", func() (err error) {
+		started, err = g.cfg.Verifier.Start(ctx, verifier.StartRequest{
+			Number:      s.number.E164,
+			CallbackURL: s.origin.url + g.cfg.Path + "/callback",
+			State:       nonce,
+			Claim:       g.claim,
+		})
+		return err
 	})
 	if err == nil && (started == nil || started.URL == "") {
 		err = &verifier.Error{Call: "start", Err: errors.New("no address to send the visitor to")}

@@ -28,9 +28,10 @@ import (
 
 // The calls, as errors and logs name them.
 const (
-	callToken  = "token"
-	callStart  = "start"
-	callResult = "result"
+	callToken    = "token"
+	callStart    = "start"
+	callCallback = "callback"
+	callResult   = "result"
 )
 
 // The paths of the calls: the upper case and the final slash are part of them.
@@ -196,14 +197,14 @@ func (c *client) Callback(s verifier.State, query url.Values) (verifier.State, e
 	}
 	var issued state
 	if err := json.Unmarshal(s, &issued); err != nil {
-		return nil, errors.New("the attempt's state cannot be read")
+		return nil, &verifier.Error{Call: callCallback, Err: errors.New("the attempt's state cannot be read")}
 	}
 	tokens := query["token"]
 	if len(tokens) == 1 && subtle.ConstantTimeCompare([]byte(tokens[0]), []byte(issued.Token)) == 1 {
 		return s, nil
 	}
 	if c.callbackToken == callbackRequire {
-		return nil, errors.New("its token is not the issued one")
+		return nil, &verifier.Error{Call: callCallback, Err: errors.New("its token is not the issued one")}
 	}
 	if len(tokens) > 0 {
 		c.log.Warn("the callback's token is not the issued one; tell DQE, or set callback_token require once it always is")
