@@ -309,6 +309,7 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visi
 		visit.Vary(w.Header())
 		return next.ServeHTTP(w, r)
 	case h.PassErrors && verdict.Location == "":
+		h.gate.Refused(r, verdict)
 		verdict.Headers(w.Header())
 		if repl != nil {
 			repl.Set("http.number_verify.code", string(verdict.Code))

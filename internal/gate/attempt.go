@@ -42,7 +42,7 @@ func pauseAfter(asked int) time.Duration {
 func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *origin) {
 	query, nonce, ok := callbackQuery(v.url.RawQuery)
 	if !ok {
-		g.redirect(w, g.problemURL(AttemptUnknown))
+		g.toProblem(w, r, AttemptUnknown, "")
 		return
 	}
 	id := attemptID(nonce)
@@ -52,11 +52,11 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	for {
 		a, rec, err := get[cache.Attempt](ctx, g, key)
 		if errors.Is(err, cache.ErrNotFound) || (err == nil && a.Account != g.account) {
-			g.redirect(w, g.problemURL(AttemptUnknown))
+			g.toProblem(w, r, AttemptUnknown, id)
 			return
 		}
 		if err != nil {
-			g.redirect(w, g.problemURL(g.failed("callback", err)))
+			g.toProblem(w, r, g.failed("callback", err), id)
 			return
 		}
 		if isOver(a) {
@@ -77,11 +77,11 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 		case errors.Is(err, cache.ErrConflict):
 			continue // another callback was faster: look again
 		case errors.Is(err, errBurned):
-			g.redirect(w, g.problemURL(BrowserMismatch))
+			g.toProblem(w, r, BrowserMismatch, id)
 		case errors.Is(err, errExpired):
-			g.redirect(w, g.problemURL(AttemptExpired))
+			g.toProblem(w, r, AttemptExpired, id)
 		case err != nil:
-			g.redirect(w, g.problemURL(g.failed("callback", err)))
+			g.toProblem(w, r, g.failed("callback", err), id)
 		default:
 			g.proceed(w, r, v, o, id, browser, time.Now().Add(settleTime))
 		}
@@ -128,6 +128,7 @@ func (g *Gate) burn(ctx context.Context, key cache.Key, rec *cache.Record, why s
 		return err
 	}
 	g.log.Warn("attempt burned", zap.String("attempt", publicID(key.Secret)),
+		zap.String("code", string(BrowserMismatch)), clientField(ctx),
 		zap.String("number", phone.Mask(ended.Number)), zap.String("why", why))
 	return errBurned
 }
@@ -172,11 +173,11 @@ func (g *Gate) wait(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 	a, _, err := get[cache.Attempt](r.Context(), g, g.attemptKey(o, id))
 	switch {
 	case errors.Is(err, cache.ErrNotFound) || (err == nil && (a.Phase == cache.PhaseStarted || a.Account != g.account)):
-		g.redirect(w, g.problemURL(AttemptUnknown))
+		g.toProblem(w, r, AttemptUnknown, id)
 	case err != nil:
-		g.redirect(w, g.problemURL(g.failed("wait", err)))
+		g.toProblem(w, r, g.failed("wait", err), id)
 	case !sameBrowser(a, browser):
-		g.redirect(w, g.problemURL(BrowserMismatch))
+		g.toProblem(w, r, BrowserMismatch, id)
 	case v.method == http.MethodHead:
 		g.waitPage(w, r, id, a)
 	default:
@@ -191,11 +192,11 @@ func (g *Gate) proceed(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 	for {
 		rec, err := g.settle(r.Context(), o, key, browser, until)
 		if errors.Is(err, cache.ErrNotFound) {
-			g.redirect(w, g.problemURL(AttemptUnknown))
+			g.toProblem(w, r, AttemptUnknown, id)
 			return
 		}
 		if err != nil {
-			g.redirect(w, g.problemURL(g.failed("result", err)))
+			g.toProblem(w, r, g.failed("result", err), id)
 			return
 		}
 		a := rec.Value.(*cache.Attempt)
@@ -209,7 +210,7 @@ func (g *Gate) proceed(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 				continue
 			}
 			if err != nil {
-				g.redirect(w, g.problemURL(g.failed("session", err)))
+				g.toProblem(w, r, g.failed("session", err), id)
 				return
 			}
 			g.redirect(w, returnPath(a.Return, g.cfg.Path))
@@ -389,7 +390,7 @@ func (g *Gate) finish(ctx context.Context, o *origin, key cache.Key, rec *cache.
 	if err != nil {
 		return err
 	}
-	g.log.Info("not verified", zap.String("attempt", publicID(key.Secret)), zap.String("code", string(code)),
+	g.log.Info("not verified", zap.String("attempt", publicID(key.Secret)), zap.String("code", string(code)), clientField(ctx),
 		zap.String("number", phone.Mask(ended.Number)), zap.String("operator", ended.Operator))
 	return g.putRefusal(ctx, o, browser, code)
 }
@@ -425,13 +426,13 @@ func (g *Gate) afterEnd(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	session, err := g.validSession(r, v, o, g.endpointRoute())
 	switch {
 	case err != nil:
-		g.redirect(w, g.problemURL(CacheUnavailable))
+		g.toProblem(w, r, CacheUnavailable, "")
 	case session != nil:
 		g.redirect(w, back)
 	case a.Outcome == string(BrowserMismatch):
-		g.redirect(w, g.problemURL(BrowserMismatch))
+		g.toProblem(w, r, BrowserMismatch, "")
 	case a.ReturnedAt.IsZero() && a.Outcome == string(AttemptExpired):
-		g.redirect(w, g.problemURL(AttemptExpired))
+		g.toProblem(w, r, AttemptExpired, "")
 	default:
 		g.redirect(w, g.formURL(v, back, 0))
 	}

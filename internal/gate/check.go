@@ -96,6 +96,7 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, v *Visit, verdict 
 		g.redirect(w, verdict.Location)
 		return
 	}
+	g.Refused(r, verdict)
 	if verdict.Code == "" || verdict.origin == nil || !v.isNavigation(r.Header) {
 		g.problemJSON(w, verdict.Status, verdict.Code)
 		return
@@ -152,7 +153,7 @@ func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (
 		return nil, nil
 	}
 	if err != nil {
-		g.log.Error("session lookup failed", zap.Error(err))
+		g.log.Error("session lookup failed", zap.String("code", string(CacheUnavailable)), zap.Error(err))
 		return nil, err // fail closed
 	}
 	if !g.vouches(r, session) {

@@ -39,6 +39,7 @@ func (g *Gate) ServeEndpoint(w http.ResponseWriter, r *http.Request, v *Visit) {
 		g.Refuse(w, r, v, g.misdirected(r, v))
 		return
 	}
+	r = g.withClient(r)
 	name, rest, _ := strings.Cut(strings.TrimPrefix(v.url.Path, g.cfg.Path+"/"), "/")
 	if v.url.Path == g.cfg.Path {
 		g.get(w, r, v, func() { g.redirect(w, withQuery(g.cfg.Path+"/", v.url.RawQuery)) })
@@ -54,7 +55,7 @@ func (g *Gate) ServeEndpoint(w http.ResponseWriter, r *http.Request, v *Visit) {
 	case name == "wait" && isWaitID(rest):
 		g.get(w, r, v, func() { g.wait(w, r, v, o, rest) })
 	case name == "wait" && rest != "" && !strings.Contains(rest, "/"):
-		g.get(w, r, v, func() { g.redirect(w, g.problemURL(AttemptUnknown)) })
+		g.get(w, r, v, func() { g.toProblem(w, r, AttemptUnknown, "") })
 	case name == "problem" && isCode(rest):
 		g.get(w, r, v, func() { g.problemPage(w, r, Code(rest), "/") })
 	case name == "status" && v.url.Path == g.cfg.Path+"/status":
@@ -143,11 +144,13 @@ func (g *Gate) form(w http.ResponseWriter, r *http.Request, v *Visit, o *origin)
 			return
 		}
 		if code != "" {
+			g.logRefusal(r, code, "")
 			g.problemPage(w, r, code, back)
 			return
 		}
 	}
 	if code := g.knownNumber(r, &data); code != "" {
+		g.logRefusal(r, code, "")
 		g.problemPage(w, r, code, back)
 		return
 	}
@@ -282,6 +285,7 @@ func (g *Gate) sendTo(w http.ResponseWriter, r *http.Request, location string) {
 // typed: no page holds a full number. Another start may pass after retry, where
 // that is known.
 func (g *Gate) startRefused(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, code Code, back string, retry time.Duration) {
+	g.logRefusal(r, code, "")
 	if retry > 0 {
 		setRetryAfter(w.Header(), retry)
 	}
@@ -420,7 +424,7 @@ func (g *Gate) serveSignOut(w http.ResponseWriter, r *http.Request, v *Visit, o 
 		return
 	}
 	if err := g.signOut(w, r, v, o); err != nil {
-		g.log.Error("sign-out failed", zap.Error(err))
+		g.log.Error("sign-out failed", zap.String("code", string(CacheUnavailable)), zap.Error(err))
 		g.problemFor(w, r, CacheUnavailable, "/")
 		return
 	}

@@ -103,7 +103,7 @@ func (g *Gate) admit(ctx context.Context, s starter, attempt *cache.Attempt) (co
 	counted, err = c.Count(ctx, asked)
 	var reached *cache.LimitError
 	if errors.As(err, &reached) && reached.Limit < len(limits) {
-		return nil, g.limited(limits[reached.Limit], s), reached.Retry
+		return nil, g.limited(ctx, limits[reached.Limit], s), reached.Retry
 	}
 	if err != nil {
 		return nil, g.failed("start", cacheError(err)), 0
@@ -122,12 +122,14 @@ func (g *Gate) admit(ctx context.Context, s starter, attempt *cache.Attempt) (co
 }
 
 // limited tells the visitor's code for a limit that is reached.
-func (g *Gate) limited(l limit, s starter) Code {
-	g.log.Warn("start refused by a limit", zap.String("limit", l.name), zap.String("number", phone.Mask(s.number.E164)))
+func (g *Gate) limited(ctx context.Context, l limit, s starter) Code {
+	code := RateLimited
 	if l.inFlight {
-		return Busy
+		code = Busy
 	}
-	return RateLimited
+	g.log.Warn("start refused by a limit", zap.String("limit", l.name), zap.String("code", string(code)), clientField(ctx),
+		zap.String("number", phone.Mask(s.number.E164)))
+	return code
 }
 
 func budgetWarning(limit int64) int64 { return int64(math.Ceil(float64(limit) * 0.8)) }

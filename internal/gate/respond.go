@@ -123,6 +123,7 @@ func wantsJSON(r *http.Request) bool {
 
 // problemFor answers in the client's language: JSON or a page.
 func (g *Gate) problemFor(w http.ResponseWriter, r *http.Request, code Code, back string) {
+	g.logRefusal(r, code, "")
 	if wantsJSON(r) {
 		g.problemJSON(w, code.Status(), code)
 		return

@@ -44,7 +44,7 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 	}
 	g.settleBrowser(ctx, v, o, browser, session, ref)
 	g.setSessionCookie(w, o, id, session)
-	g.log.Info("verified", zap.String("session", session.PublicID), zap.String("number", phone.Mask(session.Number)),
+	g.log.Info("verified", zap.String("attempt", publicID(key.Secret)), clientField(ctx), zap.String("session", session.PublicID), zap.String("number", phone.Mask(session.Number)),
 		zap.String("operator", session.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))
 	return nil
 }

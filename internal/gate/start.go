@@ -175,7 +175,7 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 	if err := g.remove(ctx, g.refusalKey(s.origin, s.browser).Ref()); err != nil {
 		g.log.Warn("earlier refusal not forgotten", zap.Error(err))
 	}
-	g.log.Info("attempt started", zap.String("attempt", publicID(id)),
+	g.log.Info("attempt started", zap.String("attempt", publicID(id)), clientField(ctx),
 		zap.String("number", phone.Mask(full.Number)), zap.String("operator", full.Operator))
 	return &cache.Press{Attempt: id, URL: started.URL}
 }
@@ -232,7 +232,7 @@ func (g *Gate) claim(ctx context.Context, value string, until time.Time) error {
 
 // notAllowed returns the visitor's code where the provider is not to be called.
 func (g *Gate) notAllowed(step string, err error) Code {
-	g.log.Info("provider not called", zap.String("step", step), zap.Error(err))
+	g.log.Info("provider not called", zap.String("step", step), zap.String("code", string(codeOf(err))), zap.Error(err))
 	return codeOf(err)
 }
 
