@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+const (
+	maxHops  = 20
+	hopTime  = 10 * time.Second
+	maxBody  = 1 << 20
+	maxPause = 3 * time.Second
+	// phone is the browser that operators are shown.
+	phone = "Mozilla/5.0 (Linux; Android 14; Mobile) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36"
+)
+
+// tracer follows the pages of one attempt.
+type tracer struct {
+	out      io.Writer
+	number   string
+	callback *url.URL
+	secrets  map[string]string // by name
+	client   *http.Client
+	found    bool
+}
+
+// newTracer expects a callback that parses.
+func newTracer(out io.Writer, number, callback, nonce string) *tracer {
+	u, _ := url.Parse(callback)
+	jar, _ := cookiejar.New(nil) // never fails, by its documentation
+	return &tracer{
+		out: out, number: number, callback: u, secrets: map[string]string{"nonce": nonce},
+		client: &http.Client{
+			Jar:           jar,
+			Transport:     &http.Transport{DisableKeepAlives: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+}
+
+// page is what one hop answers.
+type page struct {
+	status int
+	header http.Header
+	body   string
+}
+
+var (
+	errTooLong = fmt.Errorf("the chain has more than %d hops", maxHops)
+	errScheme  = errors.New("the chain leads out of the web, to an app perhaps")
+)
+
+// follow goes from page to page until one leads to the site, or nowhere.
+func (t *tracer) follow(ctx context.Context, link string) error {
+	at, err := url.Parse(link)
+	if err != nil {
+		return errors.New("the operator's link cannot be parsed")
+	}
+	for hop := 1; hop <= maxHops; hop++ {
+		if at.Scheme != "http" && at.Scheme != "https" {
+			return errScheme
+		}
+		p, err := t.fetch(ctx, at)
+		if err != nil {
+			fmt.Fprintf(t.out, "%2d  ---  %s\n", hop, t.host(at))
+			return err
+		}
+		next, wait := p.next(at)
+		t.look(hop, at, p, next)
+		if next == nil || t.isSite(next) {
+			return nil
+		}
+		at = next
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return verifier.TransportError(ctx.Err())
+		}
+	}
+	return errTooLong
+}
+
+// fetch asks for one page.
+func (t *tracer) fetch(ctx context.Context, at *url.URL) (*page, error) {
+	ctx, cancel := context.WithTimeout(ctx, hopTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		return nil, verifier.TransportError(err)
+	}
+	r.Header.Set("User-Agent", phone)
+	r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	r.Header.Set("Accept-Language", "fr,en;q=0.8")
+	resp, err := t.client.Do(r)
+	if err != nil {
+		return nil, verifier.TransportError(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return nil, verifier.TransportError(err)
+	}
+	return &page{resp.StatusCode, resp.Header, string(body)}, nil
+}
+
+// look tells what a hop shows. The one that leads to the callback has to name it.
+func (t *tracer) look(hop int, at *url.URL, p *page, next *url.URL) {
+	var header strings.Builder
+	_ = p.header.Write(&header) // to memory
+	places := []struct{ name, text string }{{"its address", at.String()}}
+	ends := ""
+	if next != nil && t.isSite(next) {
+		ends = "; leads to the site"
+	} else {
+		places = append(places, struct{ name, text string }{"a header", header.String()}, struct{ name, text string }{"its body", p.body})
+		if next == nil {
+			ends = "; leads nowhere by itself"
+		}
+	}
+	var shows []string
+	for _, place := range places {
+		for _, name := range []string{"nonce", "token"} {
+			if holds(place.text, t.secrets[name]) {
+				shows = append(shows, "the "+name+" in "+place.name)
+			}
+		}
+	}
+	t.found = t.found || len(shows) > 0
+	if len(shows) == 0 {
+		shows = []string{"neither"}
+	}
+	fmt.Fprintf(t.out, "%2d  %d  %s  shows %s%s\n", hop, p.status, t.host(at), strings.Join(shows, ", "), ends)
+}
+
+// report tells what was found, and returns the exit status.
+func (t *tracer) report(err error) int {
+	if err != nil {
+		fmt.Fprintln(t.out, "The chain was not followed to its end:", err)
+	}
+	switch {
+	case t.found:
+		fmt.Fprintln(t.out, "Whoever fetches these pages learns a secret of the attempt, without the SIM. Ask DQE to have it hidden.")
+		return shown
+	case err != nil:
+		return unclear
+	default:
+		fmt.Fprintln(t.out, "Nothing shows the nonce or the token before the last hop, as far as a machine without the SIM can see.")
+		return hidden
+	}
+}
+
+// isSite tells whether an address is on the callback's host: it is not called.
+func (t *tracer) isSite(u *url.URL) bool { return strings.EqualFold(u.Host, t.callback.Host) }
+
+// host is the host of an address, unless it tells what must not be printed.
+func (t *tracer) host(u *url.URL) string {
+	digits := regexp.MustCompile(`[^0-9]`).ReplaceAllString(u.Host, "")
+	if len(u.Hostname()) > 100 || strings.Contains(digits, t.number[len(t.number)-6:]) {
+		return "(host not printed)"
+	}
+	for _, secret := range t.secrets {
+		if holds(u.Host, secret) {
+			return "(host not printed)"
+		}
+	}
+	return u.Host
+}
+
+var unicodeEscape = regexp.MustCompile(`\\(?:u00|x)([0-9a-fA-F]{2})`)
+
+// holds tells whether text holds secret, as it stands, encoded, or escaped as in
+// HTML or a script.
+func holds(text, secret string) bool {
+	script := unicodeEscape.ReplaceAllString(text, "%$1")
+	return slices.ContainsFunc([]string{text, html.UnescapeString(text), script}, func(reading string) bool {
+		return verifier.Reveals(reading, secret)
+	})
+}
+
+var (
+	metaTag     = regexp.MustCompile(`(?is)<meta\b[^>]*http-equiv\s*=\s*["']?refresh\b[^>]*>`)
+	metaContent = regexp.MustCompile(`(?is)\bcontent\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))`)
+	refresh     = regexp.MustCompile(`(?is)^\s*([0-9]*)[0-9.]*\s*(?:[;,\s]\s*(?:url\s*=\s*)?["']?([^"']*?)["']?\s*)?$`)
+)
+
+// next is where a page leads by itself, and after how long; nil for nowhere.
+func (p *page) next(at *url.URL) (*url.URL, time.Duration) {
+	target, wait := p.header.Get("Location"), time.Duration(0)
+	if p.status < 300 || p.status > 399 || target == "" {
+		m := refresh.FindStringSubmatch(p.refresh())
+		if m == nil || m[0] == "" {
+			return nil, 0
+		}
+		seconds, _ := strconv.Atoi(m[1]) // 0 where it is none
+		target, wait = m[2], min(time.Duration(seconds)*time.Second, maxPause)
+	}
+	next, err := at.Parse(strings.TrimSpace(target))
+	if err != nil {
+		return nil, 0
+	}
+	return next, wait
+}
+
+// refresh is what the header of that name says, or the page's element.
+func (p *page) refresh() string {
+	if header := p.header.Get("Refresh"); header != "" {
+		return header
+	}
+	content := metaContent.FindStringSubmatch(metaTag.FindString(p.body))
+	if content == nil {
+		return ""
+	}
+	return html.UnescapeString(content[1] + content[2] + content[3])
+}
