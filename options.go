@@ -274,21 +274,7 @@ func (h *Handler) check(resolved bool) *optionError {
 // verify numbers of the countries that are known already. A verifier that cannot
 // be read is left to loading.
 func (h *Handler) checkCountries() error {
-	var module struct {
-		Provider string `json:"provider"`
-	}
-	if err := json.Unmarshal(h.VerifierRaw, &module); err != nil {
-		return nil
-	}
-	info, err := caddy.GetModule("http.number_verify.verifiers." + module.Provider)
-	if err != nil {
-		return nil
-	}
-	guest := info.New()
-	if err := json.Unmarshal(h.VerifierRaw, guest); err != nil {
-		return nil
-	}
-	checker, ok := guest.(verifier.CountryChecker)
+	checker, ok := configured(h.VerifierRaw, "verifiers").(verifier.CountryChecker)
 	if !ok {
 		return nil
 	}

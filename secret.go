@@ -26,20 +26,26 @@ func (h *Handler) lacksSecret() bool {
 
 // mayHaveSecret asks a module as it is configured.
 func mayHaveSecret(raw json.RawMessage, kind string) bool {
+	asked, ok := configured(raw, kind).(secretive)
+	return !ok || asked.HasSecret()
+}
+
+// configured is a verifier or a cache with its configuration, not provisioned; nil
+// where it cannot be read, which loading it tells.
+func configured(raw json.RawMessage, kind string) any {
 	var named struct{ Provider, Store string }
 	if err := json.Unmarshal(raw, &named); err != nil {
-		return true // loading it says more
+		return nil
 	}
 	info, err := caddy.GetModule("http.number_verify." + kind + "." + cmp.Or(named.Provider, named.Store))
 	if err != nil {
-		return true
+		return nil
 	}
 	module := info.New()
 	if err := json.Unmarshal(raw, module); err != nil {
-		return true
+		return nil
 	}
-	asked, ok := module.(secretive)
-	return !ok || asked.HasSecret()
+	return module
 }
 
 // indexSecret is what the keys are derived from that numbers are found by.
