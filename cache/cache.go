@@ -111,7 +111,8 @@ func (k Kind) Stored() bool { return KindSession <= k && k < KindCount }
 // Key names a record.
 type Key struct {
 	Kind Kind
-	// Realm is the scope of the cookies: a host or a cookie domain.
+	// Realm is the scope of the cookies, a host or a cookie domain, and their
+	// name.
 	Realm string
 	// Secret is what only the owner of the record knows, at least 128 random
 	// bits. A cache never stores it: it stores Ref, and one outside this

@@ -146,7 +146,7 @@ func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (
 	if !ok {
 		return nil, nil
 	}
-	key := cache.Key{Kind: cache.KindSession, Realm: o.realm, Secret: id}
+	key := g.sessionKey(o, id)
 	session, rec, err := get[cache.Session](r.Context(), g, key)
 	if errors.Is(err, cache.ErrNotFound) {
 		v.unknownSession = true

@@ -17,8 +17,9 @@ type origin struct {
 	url  string // scheme://host[:port]
 	host string // host[:port], lower case, without the scheme's default port
 
-	// realm is the scope of the cookies, which the cache's keys carry: what is
-	// valid in one realm is unknown in every other.
+	// realm is the scope of the cookies and their name, which the cache's keys
+	// carry: what is valid in one realm is unknown in every other, and another
+	// cookie_name puts everybody out.
 	realm string
 
 	secure        bool
@@ -81,6 +82,7 @@ func newOrigin(scheme, host, cookieName, cookieDomain string) *origin {
 			sessionPrefix = "__Secure-"
 		}
 	}
+	o.realm += " " + cookieName
 	o.session = sessionPrefix + cookieName
 	o.browser = browserPrefix + cookieName + browserSuffix
 	o.sessionCookie = http.Cookie{
