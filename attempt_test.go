@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -377,56 +376,6 @@ func TestCallbackInTheLastMomentStillGetsItsResult(t *testing.T) {
 	w.load(strings.Replace(account, "result_wait 3s", "attempt_ttl 1s\n result_wait 9s", 1))
 	if end := w.browser().verify("/account/", "06 39 98 00 04"); end.Request.URL.Path != "/account/" || len(w.upstream.take()) != 1 {
 		t.Errorf("ends at %s with %q", end.Request.URL.Path, end.code())
-	}
-}
-
-func TestAttemptThatWaitsInAnotherTabDoesNotVerifyAfterTheSignOut(t *testing.T) {
-	w := newWorld(t, simulator.Options{})
-	w.load(account)
-	visitor := w.browser()
-	callback := visitor.open(visitor.start("/account/?other=tab", "06 39 98 00 01").location()).location()
-	visitor.verify("/account/", "06 39 98 00 01")
-	visitor.post("/.number-verify/sign-out", nil)
-	w.upstream.take()
-	if end := visitor.arrive(visitor.open(callback)); end.code() != "browser_mismatch" || len(w.upstream.take()) != 0 {
-		t.Errorf("the other tab ends on %s with %q", end.Request.URL.Path, end.code())
-	}
-}
-
-func TestSignOutEndsWhatParallelTabsWereGiven(t *testing.T) {
-	w := newWorld(t, simulator.Options{})
-	w.load(account)
-	visitor := w.browser()
-	home := visitor.request("GET", "/", nil).URL
-	visitor.verify("/account/", "06 39 98 00 01")
-	first := visitor.client.Jar.Cookies(home)
-	visitor.client.Jar.SetCookies(home, []*http.Cookie{{Name: "number-verify", Value: strings.Repeat("A", 43), Path: "/"}})
-	visitor.arrive(visitor.open("/account/")) // as if another tab had replaced the session
-	if arrived := w.upstream.take(); len(arrived) != 2 {
-		t.Fatalf("%d requests arrived, the second session was not given", len(arrived))
-	}
-	visitor.post("/.number-verify/sign-out", nil)
-	visitor.client.Jar.SetCookies(home, first)
-	if visitor.open("/account/"); len(w.upstream.take()) != 0 {
-		t.Error("the first session outlives the sign-out")
-	}
-}
-
-func TestSignOutEndsSessionAndTheSpanInWhichItIsGivenOnceMore(t *testing.T) {
-	w := newWorld(t, simulator.Options{})
-	w.load(account)
-	visitor := w.browser()
-	visitor.verify("/account/", "06 39 98 00 01")
-	kept := visitor.client.Jar.Cookies(visitor.request("GET", "/", nil).URL)
-	out := visitor.post("/.number-verify/sign-out", url.Values{"return": {"/bye"}})
-	if out.StatusCode != http.StatusSeeOther || out.location() != "/bye" {
-		t.Errorf("sign-out answers %d to %q", out.StatusCode, out.location())
-	}
-	w.upstream.take()
-	visitor.client.Jar.SetCookies(visitor.request("GET", "/", nil).URL, kept)
-	again := visitor.follow(visitor.open("/account/"))
-	if again.StatusCode != http.StatusOK || !strings.Contains(again.body, `name="number"`) || len(w.upstream.take()) != 0 {
-		t.Errorf("after the sign-out: %d\n%s", again.StatusCode, again.body)
 	}
 }
 

@@ -50,8 +50,9 @@ type Cache interface {
 	// Delete removes the record; that there is none is no error.
 	Delete(ctx context.Context, ref Ref) error
 
-	// Find returns where the live records are that were stored with that tag. It
-	// may return a record that has just ended.
+	// Find returns where the live records are that have that tag, each once; it
+	// misses none that was stored before it was called. It may return a record
+	// that has just ended, or had the tag earlier.
 	Find(ctx context.Context, tag Tag) ([]Ref, error)
 
 	// Count counts one event against every limit, checking and counting in one
@@ -123,7 +124,8 @@ type Key struct {
 // Ref is the name under which a cache stores a record.
 type Ref [sha256.Size]byte
 
-// Tag is what a record can be found by without its key: an HMAC of a number.
+// Tag is what records can be found by without their keys: an HMAC of a number,
+// or a hash of a browser cookie.
 type Tag [sha256.Size]byte
 
 // Ref hashes the key. It does not allocate for realms of usual length.
@@ -145,8 +147,8 @@ type Record struct {
 	Idle time.Duration
 	// Touched is when it was last used, as far as Idle is concerned.
 	Touched time.Time
-	// Tag is what Find finds the record by; the zero Tag is none.
-	Tag Tag
+	// Tags are what Find finds the record by; the zero Tag is none.
+	Tags [2]Tag
 	// Version changes with each write; the cache sets it.
 	Version uint64
 }

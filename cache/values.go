@@ -130,10 +130,10 @@ type Refusal struct {
 // Grant lets the browser of a success come for its session once more, in case
 // that the answer that carried the cookie got lost.
 type Grant struct {
-	// Session is the session, and Refs where it is stored, once for each tab
-	// that was given one.
+	// Attempt is the secret of the key of the attempt that it came of.
+	Attempt string
+	// Session is the session as it was given first.
 	Session *Session
-	Refs    []Ref
 	// Expires is the session's own end.
 	Expires time.Time
 	// Given counts how often the session was given once more.

@@ -154,8 +154,12 @@ func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 		}, "not one of number_verify"},
 		"of a newer version": {func(t *testing.T, path string) {
 			full(t, path)
-			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("3")) })
-		}, `format "3"`},
+			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("4")) })
+		}, `format "4"`},
+		"of an older version": {func(t *testing.T, path string) {
+			full(t, path)
+			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("2")) })
+		}, `the file has format "2", this version of number_verify reads "3": use the version that wrote it, or name another file`},
 		"a bucket missing": {func(t *testing.T, path string) {
 			full(t, path)
 			change(t, path, func(tx *bbolt.Tx) error { return tx.DeleteBucket(endsBucket) })

@@ -37,7 +37,7 @@ func fill(t *testing.T, n int) (path string, content []byte) {
 	c := opened(t, path, nil)
 	for i := range n {
 		rec := sessionRecord(i, time.Now().Add(time.Hour))
-		rec.Tag = cache.Tag{1}
+		rec.Tags[0] = cache.Tag{1}
 		must(t, c.Put(t.Context(), sessionKey(i), rec))
 	}
 	for i := range min(n, 10) {

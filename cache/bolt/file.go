@@ -30,12 +30,12 @@ const (
 	maxBatch = 1000
 )
 
-// A value is a checksum, kind, end and tag, and then what is sealed.
+// A value is a checksum, kind, end and tags, and then what is sealed.
 const (
 	kindAt   = 4
 	endAt    = kindAt + 1
-	tagAt    = endAt + 8
-	headSize = tagAt + len(cache.Tag{})
+	tagsAt   = endAt + 8
+	headSize = tagsAt + len(cache.Record{}.Tags)*len(cache.Tag{})
 )
 
 // file is the memory.Backing on a bbolt database. One goroutine writes: it takes
@@ -100,7 +100,7 @@ func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
 		records++
 		found(at, memory.Sealed{
 			Kind: cache.Kind(value[kindAt]), Ends: timeAt(value[endAt:]),
-			Tag: cache.Tag(value[tagAt:headSize]), Box: bytes.Clone(value[headSize:]),
+			Tags: tagsOf(value), Box: bytes.Clone(value[headSize:]),
 		})
 		return nil
 	})
@@ -122,6 +122,13 @@ func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
 	return err
 }
 
+func tagsOf(value []byte) (tags [len(cache.Record{}.Tags)]cache.Tag) {
+	for i := range tags {
+		copy(tags[i][:], value[tagsAt+i*len(tags[i]):headSize])
+	}
+	return tags
+}
+
 // checksum is that of a value under ref, less the checksum itself.
 func checksum(ref cache.Ref, value []byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
@@ -137,7 +144,9 @@ func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool)
 	value := make([]byte, kindAt, headSize+len(box))
 	value = append(value, byte(key.Kind))
 	value = appendTime(value, rec.End())
-	value = append(value, rec.Tag[:]...)
+	for i := range rec.Tags {
+		value = append(value, rec.Tags[i][:]...)
+	}
 	value = append(value, box...)
 	binary.BigEndian.PutUint32(value, checksum(ref, value))
 	if used {
@@ -367,7 +376,7 @@ func (f *file) transact(run func(*bbolt.DB, func(*bbolt.Tx) error) error, do fun
 
 // endKey is where the index holds a value under ref.
 func endKey(value []byte, ref cache.Ref) []byte {
-	return append(append(make([]byte, 0, 8+len(ref)), value[endAt:tagAt]...), ref[:]...)
+	return append(append(make([]byte, 0, 8+len(ref)), value[endAt:tagsAt]...), ref[:]...)
 }
 
 // Close implements memory.Backing.

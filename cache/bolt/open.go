@@ -29,7 +29,7 @@ var (
 
 const (
 	// format is that of the file, in metaBucket.
-	format = "2"
+	format = "3"
 	// lockTime is how long another process may take to let go of the file.
 	lockTime = 2 * time.Second
 )

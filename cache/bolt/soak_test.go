@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
@@ -30,7 +31,9 @@ func BenchmarkSoak(b *testing.B) {
 		for first := range soakVisitors {
 			visitors.Go(func() {
 				for n := first; n < soakSessions; n += soakVisitors {
-					if err := c.Put(b.Context(), sessionKey(n), sessionRecord(n, time.Now().Add(time.Hour))); err != nil {
+					rec := sessionRecord(n, time.Now().Add(time.Hour))
+					rec.Tags = [2]cache.Tag{{1, byte(n), byte(n >> 8), byte(n >> 16)}, {2, byte(n), byte(n >> 8), byte(n >> 16)}}
+					if err := c.Put(b.Context(), sessionKey(n), rec); err != nil {
 						b.Error(err)
 						return
 					}

@@ -52,7 +52,7 @@ func TestEqual(t *testing.T) {
 		{"other bytes", &cache.Attempt{State: []byte("a")}, &cache.Attempt{State: []byte("b")}, false},
 		{"no session", &cache.Grant{}, &cache.Grant{Session: &cache.Session{}}, false},
 		{"another session", &cache.Grant{Session: &cache.Session{Number: "a"}}, &cache.Grant{Session: &cache.Session{}}, false},
-		{"another ref", &cache.Grant{Refs: []cache.Ref{{1}}}, &cache.Grant{}, false},
+		{"another tag", &cache.Record{Tags: tags(0, 1)}, &cache.Record{}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -94,13 +94,14 @@ func testLivesKept(t *testing.T, d *durable) {
 
 func testIndexKept(t *testing.T, d *durable) {
 	tagged := d.record(&cache.Session{Number: "+33639980001"})
-	tagged.Tag = cache.Tag{1}
+	tagged.Tags = tags(1, 2)
 	d.put(t, sessionKey, tagged)
 	d.counts(t, perNumber)
 	counted := d.counts(t, perNumber)
 	d.put(t, otherKey, d.record(attempt(1))) // what a count is for is stored after it
 	d.again(t)
 	d.finds(t, cache.Tag{1}, sessionKey)
+	d.finds(t, cache.Tag{2}, sessionKey)
 	if err := d.Uncount(t.Context(), counted); err != nil {
 		t.Fatalf("Uncount: %v", err)
 	}
@@ -111,4 +112,5 @@ func testIndexKept(t *testing.T, d *durable) {
 	d.delete(t, sessionKey)
 	d.again(t)
 	d.finds(t, cache.Tag{1})
+	d.finds(t, cache.Tag{2})
 }

@@ -28,48 +28,67 @@ func (b bench) finds(t *testing.T, tag cache.Tag, keys ...cache.Key) {
 	}
 }
 
+// tags are two of a record; 0 is none.
+func tags(one, two byte) [2]cache.Tag { return [2]cache.Tag{{one}, {two}} }
+
 func testFind(t *testing.T, open Opener) {
-	one, other := cache.Tag{1}, cache.Tag{2}
-	second := key(cache.KindSession, "second session")
-	tagged := func(b bench, tag cache.Tag) *cache.Record {
+	one, two := cache.Tag{1}, cache.Tag{2}
+	second, third := key(cache.KindSession, "second session"), key(cache.KindSession, "third session")
+	tagged := func(b bench, tags [2]cache.Tag) *cache.Record {
 		rec := b.record(&cache.Session{Number: "+33639980001"})
-		rec.Tag = tag
+		rec.Tags = tags
 		return rec
 	}
-	t.Run("records of all kinds by their tag", func(t *testing.T) {
+	t.Run("records of all kinds by each of their tags", func(t *testing.T) {
 		b := setUp(t, open)
 		b.finds(t, one)
-		b.put(t, sessionKey, tagged(b, one))
-		b.put(t, second, tagged(b, one))
+		b.put(t, sessionKey, tagged(b, tags(1, 3)))
+		b.put(t, second, tagged(b, tags(0, 1)))
 		started := b.record(attempt(1))
-		started.Tag = one
+		started.Tags = tags(2, 1)
 		b.replaces(t, attemptKey, nil, started, nil)
 		b.put(t, otherKey, b.record(attempt(2)))
-		b.put(t, key(cache.KindSession, "third session"), tagged(b, other))
+		b.put(t, third, tagged(b, tags(2, 0)))
 		b.finds(t, one, sessionKey, second, attemptKey)
+		b.finds(t, two, attemptKey, third)
+		b.finds(t, cache.Tag{3}, sessionKey)
 		b.finds(t, cache.Tag{})
+	})
+	t.Run("a record with one tag twice is found once", func(t *testing.T) {
+		b := setUp(t, open)
+		old := b.put(t, sessionKey, tagged(b, tags(1, 1)))
+		b.finds(t, one, sessionKey)
+		b.replaces(t, sessionKey, old, tagged(b, tags(2, 1)), nil)
+		b.finds(t, one, sessionKey)
+		b.finds(t, two, sessionKey)
+		b.delete(t, sessionKey)
+		b.finds(t, one)
+		b.finds(t, two)
 	})
 	t.Run("what was deleted is not found", func(t *testing.T) {
 		b := setUp(t, open)
-		b.put(t, sessionKey, tagged(b, one))
-		b.put(t, second, tagged(b, one))
+		b.put(t, sessionKey, tagged(b, tags(1, 2)))
+		b.put(t, second, tagged(b, tags(1, 2)))
 		b.delete(t, sessionKey)
 		b.finds(t, one, second)
-		b.put(t, second, &cache.Record{Value: &cache.Session{}, Tag: one})
+		b.finds(t, two, second)
+		b.put(t, second, &cache.Record{Value: &cache.Session{}, Tags: tags(1, 2)})
 		b.finds(t, one)
+		b.finds(t, two)
 	})
-	t.Run("what was replaced is found by its new tag", func(t *testing.T) {
+	t.Run("what was replaced is found by its new tags", func(t *testing.T) {
 		b := setUp(t, open)
-		old := b.put(t, sessionKey, tagged(b, one))
-		again := tagged(b, one)
+		old := b.put(t, sessionKey, tagged(b, tags(1, 3)))
+		again := tagged(b, tags(1, 3))
 		b.replaces(t, sessionKey, old, again, nil)
 		b.finds(t, one, sessionKey)
-		b.replaces(t, sessionKey, again, tagged(b, other), nil)
-		b.finds(t, other, sessionKey)
+		b.replaces(t, sessionKey, again, tagged(b, tags(2, 3)), nil)
+		b.finds(t, two, sessionKey)
+		b.finds(t, cache.Tag{3}, sessionKey)
 	})
-	t.Run("a use keeps the tag", func(t *testing.T) {
+	t.Run("a use keeps the tags", func(t *testing.T) {
 		b := setUp(t, open)
-		rec := tagged(b, one)
+		rec := tagged(b, tags(1, 2))
 		rec.Idle, rec.Touched = time.Minute, b.now()
 		b.put(t, sessionKey, rec)
 		for range 3 {
@@ -80,11 +99,27 @@ func testFind(t *testing.T, open Opener) {
 			b.replaces(t, sessionKey, old, &used, nil)
 		}
 		b.finds(t, one, sessionKey)
+		b.finds(t, two, sessionKey)
+	})
+	t.Run("a use does not revive what was deleted", func(t *testing.T) {
+		b := setUp(t, open)
+		rec := tagged(b, tags(1, 2))
+		rec.Idle, rec.Touched = time.Minute, b.now()
+		b.put(t, sessionKey, rec)
+		old := b.get(t, sessionKey)
+		b.delete(t, sessionKey)
+		b.add(time.Second)
+		used := *old
+		used.Touched = b.now()
+		b.replaces(t, sessionKey, old, &used, cache.ErrConflict)
+		b.misses(t, sessionKey)
+		b.finds(t, one)
+		b.finds(t, two)
 	})
 	t.Run("what lost a conflict is found once", func(t *testing.T) {
 		b := setUp(t, open)
-		b.put(t, sessionKey, tagged(b, one))
-		b.replaces(t, sessionKey, nil, tagged(b, one), cache.ErrConflict)
+		b.put(t, sessionKey, tagged(b, tags(1, 2)))
+		b.replaces(t, sessionKey, nil, tagged(b, tags(1, 2)), cache.ErrConflict)
 		b.finds(t, one, sessionKey)
 	})
 }

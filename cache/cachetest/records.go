@@ -14,7 +14,7 @@ func testValues(t *testing.T, open Opener) {
 			full, empty := key(sample.kind, "full"), key(sample.kind, "empty")
 			b.misses(t, full)
 			want := cache.Record{
-				Value: sample.full, Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.now(), Tag: cache.Tag{1},
+				Value: sample.full, Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.now(), Tags: tags(1, 2),
 			}
 			stored := want
 			b.put(t, full, &stored)

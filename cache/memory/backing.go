@@ -29,8 +29,8 @@ type Sealed struct {
 	Kind cache.Kind
 	// Ends is when it ends if it is not touched again.
 	Ends time.Time
-	// Tag is that of the record.
-	Tag cache.Tag
+	// Tags are those of the record.
+	Tags [2]cache.Tag
 	// Box is made by package sealed.
 	Box []byte
 }
@@ -42,7 +42,7 @@ func (c *Cache) load(ref cache.Ref, kept Sealed) {
 		return
 	}
 	e := &entry{
-		Record: cache.Record{Expires: kept.Ends, Tag: kept.Tag}, kind: kept.Kind, sealed: kept.Box,
+		Record: cache.Record{Expires: kept.Ends, Tags: kept.Tags}, kind: kept.Kind, sealed: kept.Box,
 	}
 	c.held[e.kind].add()
 	s := c.shard(ref)

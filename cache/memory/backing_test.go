@@ -34,7 +34,7 @@ func (s *shelf) Store(key cache.Key, ref cache.Ref, rec *cache.Record, _ bool) e
 		return s.failed
 	}
 	box, err := sealed.Seal(key, rec)
-	s.held[ref] = Sealed{Kind: key.Kind, Ends: rec.End(), Tag: rec.Tag, Box: box}
+	s.held[ref] = Sealed{Kind: key.Kind, Ends: rec.End(), Tags: rec.Tags, Box: box}
 	return err
 }
 

@@ -98,7 +98,7 @@ func build(opts Options) *Cache {
 	for kind := range c.held {
 		c.held[kind].max = int64(opts.Records)
 	}
-	c.tags.refs = make(map[cache.Tag][]cache.Ref)
+	c.tags.first, c.tags.more = make(map[cache.Tag]cache.Ref), make(map[cache.Tag][]cache.Ref)
 	for i := range c.shards {
 		// Only Record.Live decides what has expired: go-cache knows neither
 		// idleness nor c.now, and an entry that it hid would still be counted.
@@ -251,12 +251,7 @@ func (s *shard) next() uint64 {
 // set puts e, which admit has counted, in the place of there, which may be nil. s
 // is locked.
 func (c *Cache) set(s *shard, ref cache.Ref, e, there *entry) {
-	if there != nil && there.Tag != e.Tag {
-		c.tags.remove(there.Tag, ref)
-	}
-	if there == nil || there.Tag != e.Tag {
-		c.tags.add(e.Tag, ref)
-	}
+	c.tags.move(ref, there, e)
 	s.items.Set(string(ref[:]), e, gocache.NoExpiration)
 }
 
@@ -265,7 +260,7 @@ func (c *Cache) remove(s *shard, key string, e *entry) {
 	if e == nil {
 		return
 	}
-	c.tags.remove(e.Tag, cache.Ref([]byte(key)))
+	c.tags.move(cache.Ref([]byte(key)), e, nil)
 	s.items.Delete(key)
 	c.held[e.kind].give()
 }

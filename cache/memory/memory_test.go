@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -233,8 +234,10 @@ func checkCounts(t *testing.T, c *Cache) {
 		for _, item := range s.items.Items() {
 			e := item.Object.(*entry)
 			held[e.kind]++
-			if e.Tag != (cache.Tag{}) {
-				tagged++
+			for _, tag := range e.tags() {
+				if tag != (cache.Tag{}) {
+					tagged++
+				}
 			}
 		}
 		s.mu.Unlock()
@@ -247,16 +250,17 @@ func checkCounts(t *testing.T, c *Cache) {
 	c.tags.mu.Lock()
 	defer c.tags.mu.Unlock()
 	listed := 0
-	for tag, refs := range c.tags.refs {
+	for tag := range c.tags.first {
+		refs := c.tags.list(tag)
 		for _, ref := range refs {
-			if e := c.shard(ref).get(ref); e == nil || e.Tag != tag {
+			if e := c.shard(ref).get(ref); e == nil || !slices.Contains(e.Tags[:], tag) {
 				t.Errorf("%x is listed by a tag that it has not", ref[:4])
 			}
 		}
 		listed += len(refs)
 	}
 	if listed != tagged {
-		t.Errorf("%d are listed by tag, %d have one", listed, tagged)
+		t.Errorf("%d are listed by tags, of which they have %d", listed, tagged)
 	}
 }
 
@@ -303,7 +307,8 @@ func change(t *testing.T, c *Cache, clock *atomic.Int64, random *rand.Rand) {
 		}
 	}
 	rec := &cache.Record{
-		Value: value, Expires: time.Unix(now+random.Int64N(20)-2, 0), Tag: cache.Tag{byte(random.IntN(4))},
+		Value: value, Expires: time.Unix(now+random.Int64N(20)-2, 0),
+		Tags: [2]cache.Tag{{byte(random.IntN(4))}, {byte(random.IntN(4))}},
 	}
 	var err error
 	switch random.IntN(8) {

@@ -55,7 +55,8 @@ func soakRecord(n int, expires time.Time) *cache.Record {
 			PublicID: "0123456789ab", Account: "dqe/0123456789abcdef", Number: "+33639980001", Region: "FR",
 			Operator: "SFR", VerifiedAt: expires.Add(-time.Hour),
 		}),
-		Expires: expires, Tag: cache.Tag{1, byte(n), byte(n >> 8), byte(n >> 16)},
+		Expires: expires,
+		Tags:    [2]cache.Tag{{1, byte(n), byte(n >> 8), byte(n >> 16)}, {2, byte(n), byte(n >> 8), byte(n >> 16)}},
 	}
 }
 

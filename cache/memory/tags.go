@@ -10,48 +10,104 @@ import (
 
 // index finds records by their tags. Its lock is taken within that of a shard.
 type index struct {
-	mu   sync.Mutex
-	refs map[cache.Tag][]cache.Ref
+	mu sync.Mutex
+	// first holds one record of each tag, more the others of it: most tags have
+	// one, and a large map without pointers costs the garbage collector nothing.
+	first map[cache.Tag]cache.Ref
+	more  map[cache.Tag][]cache.Ref
 }
 
+// move lists ref by the tags of the entry that is there now in place of those of
+// the one that was. Either may be nil.
+func (x *index) move(ref cache.Ref, was, now *entry) {
+	before, after := was.tags(), now.tags()
+	if before == after {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, tag := range before {
+		if !slices.Contains(after[:], tag) {
+			x.remove(tag, ref)
+		}
+	}
+	for _, tag := range after {
+		if !slices.Contains(before[:], tag) {
+			x.add(tag, ref)
+		}
+	}
+}
+
+// tags are those of e, which may be nil; where both are the same, the second is
+// none.
+func (e *entry) tags() (tags [len(cache.Record{}.Tags)]cache.Tag) {
+	if e == nil {
+		return tags
+	}
+	tags = e.Tags
+	if tags[0] == tags[1] {
+		tags[1] = cache.Tag{}
+	}
+	return tags
+}
+
+// add lists ref by tag. x is locked.
 func (x *index) add(tag cache.Tag, ref cache.Ref) {
 	if tag == (cache.Tag{}) {
 		return
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.refs[tag] = append(x.refs[tag], ref)
+	if _, ok := x.first[tag]; ok {
+		x.more[tag] = append(x.more[tag], ref)
+		return
+	}
+	x.first[tag] = ref
 }
 
+// remove is the opposite of add.
 func (x *index) remove(tag cache.Tag, ref cache.Ref) {
-	if tag == (cache.Tag{}) {
+	first, ok := x.first[tag]
+	if !ok {
 		return
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	refs := x.refs[tag]
-	i := slices.Index(refs, ref)
-	if i < 0 {
+	more := x.more[tag]
+	switch i := slices.Index(more, ref); {
+	case i >= 0:
+		more = slices.Delete(more, i, i+1)
+	case first != ref:
 		return
-	}
-	if len(refs) == 1 {
-		delete(x.refs, tag)
+	case len(more) == 0:
+		delete(x.first, tag)
 		return
+	default:
+		x.first[tag] = more[len(more)-1]
+		more = more[:len(more)-1]
 	}
-	x.refs[tag] = slices.Delete(refs, i, i+1)
+	x.more[tag] = more
+	if len(more) == 0 {
+		delete(x.more, tag)
+	}
 }
 
-// find returns a copy of what is stored with tag.
+// list returns a copy of what is stored with tag. x is locked.
+func (x *index) list(tag cache.Tag) []cache.Ref {
+	first, ok := x.first[tag]
+	if !ok {
+		return nil
+	}
+	return append([]cache.Ref{first}, x.more[tag]...)
+}
+
 func (x *index) find(tag cache.Tag) []cache.Ref {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return slices.Clone(x.refs[tag])
+	return x.list(tag)
 }
 
 func (x *index) forget() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	clear(x.refs)
+	clear(x.first)
+	clear(x.more)
 }
 
 // Find implements cache.Cache.

@@ -59,7 +59,7 @@ func TestNodeWhoseClockIsOffListsAndHidesNothing(t *testing.T) {
 			rec.Expires = now().Add(time.Hour)
 			must(t, other.Put(t.Context(), key(cache.KindSession, "other"), rec))
 			for name, c := range map[string]*Cache{"right": right, "wrong": other} {
-				if found, err := c.Find(t.Context(), rec.Tag); err != nil || len(found) != 2 {
+				if found, err := c.Find(t.Context(), rec.Tags[0]); err != nil || len(found) != 2 {
 					t.Errorf("with a clock that is %s: %d found, %v", name, len(found), err)
 				}
 			}

@@ -32,7 +32,7 @@ var sessionKey = key(cache.KindSession, "session")
 func sessionRecord() *cache.Record {
 	return &cache.Record{
 		Value:   cache.NewSession(cache.Session{PublicID: "k3vQ", Number: "+33639980001", VerifiedAt: time.Now()}),
-		Expires: time.Now().Add(time.Hour), Tag: cache.Tag{1},
+		Expires: time.Now().Add(time.Hour), Tags: [2]cache.Tag{{1}, {2}},
 	}
 }
 

@@ -10,19 +10,27 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// tag lists a record under its tag, before it is stored: what is listed and not
-// there does no harm, what is there and not listed could not be revoked.
+// tag lists a record under its tags, before it is stored: what is listed and not
+// there does no harm, what is there and not listed could not be ended.
 func (c *Cache) tag(ctx context.Context, ref cache.Ref, rec *cache.Record) error {
-	if rec.Tag == (cache.Tag{}) {
-		return nil
-	}
 	client, err := c.connected()
 	if err != nil {
 		return err
 	}
 	life := max(1, rec.Expires.Sub(c.now()).Milliseconds())
 	args := []string{c.scriptNow(), strconv.FormatInt(life, 10), string(ref[:])}
-	return tagScript.Exec(ctx, client, []string{c.tagKey(rec.Tag)}, args).Error()
+	var lists []rueidis.LuaExec
+	for _, tag := range rec.Tags {
+		if tag != (cache.Tag{}) {
+			lists = append(lists, rueidis.LuaExec{Keys: []string{c.tagKey(tag)}, Args: args})
+		}
+	}
+	for _, answer := range tagScript.ExecMulti(ctx, client, lists...) {
+		if err := answer.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Find implements cache.Cache.

@@ -186,7 +186,7 @@ func useAll(t *testing.T, c *Cache) {
 	must(t, c.Put(t.Context(), sessionKey, sessionRecord()))
 	holds(t, c, sessionKey)
 	must(t, c.Replace(t.Context(), key(1, "other"), nil, sessionRecord()))
-	if _, err := c.Find(t.Context(), sessionRecord().Tag); err != nil {
+	if _, err := c.Find(t.Context(), sessionRecord().Tags[0]); err != nil {
 		t.Error(err)
 	}
 	counted, err := c.Count(t.Context(), limits())

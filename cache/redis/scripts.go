@@ -27,8 +27,9 @@ end
 `
 
 // tagScript lists ARGV[3] under KEYS[1] for ARGV[2] milliseconds from now, and
-// forgets what has ended.
-var tagScript = rueidis.NewLuaScript(luaNow + `
+// forgets what has ended. It is sent as it is: a record's lists are on several
+// nodes of a Cluster, and are written in one round trip.
+var tagScript = rueidis.NewLuaScriptNoSha(luaNow + `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[3])
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')

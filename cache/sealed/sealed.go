@@ -2,7 +2,7 @@
 // encrypted with a key that only the secret of its own cache.Key yields, which
 // no store ever holds: a stolen store opens nothing, and tells nothing but what
 // stands beside: when a record ends and, in some, of which kind it is and which
-// others are about the same number, whatever that is.
+// others are about the same number or browser, whichever that is.
 package sealed
 
 import (
@@ -21,7 +21,7 @@ import (
 
 // format is the first byte of everything sealed, and part of what is
 // authenticated.
-const format = 1
+const format = 2
 
 // ErrSealed means that a record does not open: it was damaged, or stands under
 // another key, realm or kind than it was written for.
@@ -32,7 +32,7 @@ type envelope struct {
 	Expires time.Time
 	Idle    time.Duration `json:",omitempty"`
 	Touched time.Time
-	Tag     []byte `json:",omitempty"`
+	Tags    [][]byte `json:",omitempty"`
 	Value   json.RawMessage
 }
 
@@ -43,8 +43,10 @@ func Seal(key cache.Key, rec *cache.Record) ([]byte, error) {
 		return nil, fmt.Errorf("cache: encoding a record: %w", err)
 	}
 	e := envelope{Expires: rec.Expires, Idle: rec.Idle, Touched: rec.Touched, Value: value}
-	if rec.Tag != (cache.Tag{}) {
-		e.Tag = rec.Tag[:]
+	if rec.Tags != (cache.Record{}).Tags {
+		for i := range rec.Tags {
+			e.Tags = append(e.Tags, rec.Tags[i][:])
+		}
 	}
 	plain, err := json.Marshal(e)
 	if err != nil {
@@ -83,7 +85,9 @@ func Open(key cache.Key, sealed []byte) (*cache.Record, error) {
 		return nil, ErrSealed
 	}
 	rec := &cache.Record{Value: value, Expires: e.Expires, Idle: e.Idle, Touched: e.Touched}
-	copy(rec.Tag[:], e.Tag)
+	for i := range min(len(e.Tags), len(rec.Tags)) {
+		copy(rec.Tags[i][:], e.Tags[i])
+	}
 	return rec, nil
 }
 

@@ -80,7 +80,7 @@ var stories = []story{
 		waiting := owner.get(owner.start(typedNumber, "/account/other").location()).location()
 		owner.verify()
 		owner.post("/.number-verify/sign-out", nil)
-		owner.isTold(waiting, "browser_mismatch")
+		owner.isTold(waiting, "attempt_unknown")
 		s.letsIn(t, nil, owner)
 	}},
 	{vector{"a burned attempt, over and over", replay}, func(t *testing.T, s *site, owner, thief *visitor) {

@@ -223,7 +223,7 @@ func (g *Gate) touch(r *http.Request, key cache.Key, rec *cache.Record, now time
 	if every == 0 || now.Sub(rec.Touched) < every {
 		return
 	}
-	fresh := &cache.Record{Value: rec.Value, Expires: rec.Expires, Idle: rec.Idle, Touched: now, Tag: rec.Tag}
+	fresh := &cache.Record{Value: rec.Value, Expires: rec.Expires, Idle: rec.Idle, Touched: now, Tags: rec.Tags}
 	err := g.replace(r.Context(), key, rec, fresh)
 	if err != nil && !errors.Is(err, cache.ErrConflict) {
 		g.log.Warn("session not touched", zap.Error(err))

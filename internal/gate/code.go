@@ -107,8 +107,8 @@ func setRetryAfter(h http.Header, after time.Duration) {
 // codeOf tells what a visitor is told of err: it has to name a refusal for
 // every error, since nothing else stops the attempt.
 func codeOf(err error) Code {
-	if errors.Is(err, cache.ErrFull) || errors.Is(err, errCrowded) {
-		return Busy
+	if errors.Is(err, cache.ErrFull) || errors.Is(err, errCrowded) || errors.Is(err, cache.ErrConflict) {
+		return Busy // a conflict: the visitor has signed out meanwhile, in another tab
 	}
 	if errors.Is(err, errCache) {
 		return CacheUnavailable

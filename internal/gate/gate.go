@@ -168,6 +168,15 @@ func (g *Gate) replace(ctx context.Context, key cache.Key, old, rec *cache.Recor
 	return cacheError(c.Replace(ctx, key, old, rec))
 }
 
+func (g *Gate) find(ctx context.Context, tag cache.Tag) ([]cache.Ref, error) {
+	c, err := g.cfg.Cache(ctx)
+	if err != nil {
+		return nil, cacheError(err)
+	}
+	refs, err := c.Find(ctx, tag)
+	return refs, cacheError(err)
+}
+
 func (g *Gate) remove(ctx context.Context, ref cache.Ref) error {
 	c, err := g.cfg.Cache(ctx)
 	if err != nil {

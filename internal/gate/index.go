@@ -48,6 +48,32 @@ func (x *index) sum(what, value string) []byte {
 // number is the tag of all that is stored about a number, in E.164.
 func (x *index) number(e164 string) cache.Tag { return cache.Tag(x.sum("number", e164)) }
 
+// numberTag and browserTag are the places of a record's tags.
+const (
+	numberTag = iota
+	browserTag
+)
+
+// tags are those of a record about a number that belongs to a browser.
+func (g *Gate) tags(e164 string, browser cache.Tag) (tags [2]cache.Tag) {
+	tags[numberTag], tags[browserTag] = g.index.number(e164), browser
+	return tags
+}
+
+// The tags of what a browser has are hashes of its cookie, which is random, so
+// that they tell nothing. They need no key of an account: signing out at one gate
+// of a site ends what others of it gave as well.
+
+// sessionsOf is the tag of the sessions that a browser was given, by the hash of
+// its cookie.
+func sessionsOf(browser [sha256.Size]byte) cache.Tag { return browser }
+
+// sourcesOf is the tag of what a browser is given sessions by, its attempts and
+// grants. It follows from that of the sessions, so that a session leads to it.
+func sourcesOf(sessions cache.Tag) cache.Tag {
+	return sha256.Sum256(append([]byte("sources\x00"), sessions[:]...))
+}
+
 // CheckSecret says so where another node of the account indexes by another
 // secret: neither would find what the other stores, nor count what it counts.
 func (g *Gate) CheckSecret(ctx context.Context) {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -32,6 +33,8 @@ import (
 //   - one attempt makes one session, and none after it was burned;
 //   - nothing passes without a session that was given to this browser, and has
 //     neither ended nor been signed out;
+//   - once a browser has signed out, no session that it was ever given passes,
+//     whatever it was doing meanwhile;
 //   - a result is asked for once at a time, after a callback of the right browser,
 //     and each token serves one attempt.
 
@@ -39,6 +42,9 @@ const (
 	modelBrowsers   = 3
 	modelSessionTTL = time.Hour
 )
+
+// modelRoute has sessions end by idleness too, so that visits write to the cache.
+var modelRoute = Route{SessionTTL: modelSessionTTL, SessionIdle: 45 * time.Minute}
 
 // step is one thing that happens.
 type step struct {
@@ -48,6 +54,7 @@ type step struct {
 	Number  int
 	Answer  string
 	Wait    time.Duration
+	Order   uint64 // of what happens at once
 }
 
 func steps() *rapid.Generator[step] {
@@ -55,13 +62,14 @@ func steps() *rapid.Generator[step] {
 		return step{
 			Do: rapid.SampledFrom([]string{
 				"form", "start", "answer", "answer", "callback", "callbacks", "wait", "visit", "visit",
-				"begin", "begin", "begin", "return", "return", "intrude", "sign out", "forget session", "bring back session", "pass time", "cache", "reload",
+				"begin", "begin", "begin", "return", "return", "intrude", "sign out", "sign out amid", "forget session", "bring back session", "pass time", "cache", "reload",
 			}).Draw(t, "do"),
 			Browser: rapid.IntRange(0, modelBrowsers-1).Draw(t, "browser"),
 			Attempt: rapid.IntRange(0, 3).Draw(t, "attempt"),
 			Number:  rapid.IntRange(0, 3).Draw(t, "number"),
 			Answer:  rapid.SampledFrom([]string{"verified", "verified", "pending", "mismatch", "nonsense", "outage"}).Draw(t, "answer"),
 			Wait:    rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second, time.Minute, 4 * time.Minute, time.Hour}).Draw(t, "wait"),
+			Order:   rapid.Uint64().Draw(t, "order"),
 		}
 	})
 }
@@ -87,6 +95,7 @@ type model struct {
 	gate     *Gate
 	store    *memory.Cache
 	down     atomic.Bool
+	delays   *delays
 	browsers [modelBrowsers]map[string]string // cookies
 
 	mu       sync.Mutex
@@ -171,40 +180,76 @@ func (m *model) byToken(token string) *modelAttempt {
 	return nil
 }
 
-// failing is a cache that fails while the model says so.
+// delays are how long the calls of a cache take while several requests are under
+// way, so that they come in any order.
+type delays struct {
+	mu     sync.Mutex
+	random *rand.Rand // nil: no time
+}
+
+func (d *delays) by(order uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.random = rand.New(rand.NewPCG(order, 0))
+}
+
+func (d *delays) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.random = nil
+}
+
+func (d *delays) next() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.random == nil {
+		return 0
+	}
+	if d.random.IntN(4) == 0 {
+		return time.Duration(d.random.IntN(100)) * time.Millisecond // time for all of another request
+	}
+	return time.Duration(d.random.IntN(2)) * time.Millisecond
+}
+
+// failing is a cache that fails while the model says so, and takes its time.
 type failing struct {
 	cache.Cache
-	down *atomic.Bool
+	down   *atomic.Bool
+	delays *delays
 }
 
 var errModelDown = errors.New("cache is down")
 
-func (f failing) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+func (f failing) call(call func() error) error {
 	if f.down.Load() {
-		return nil, errModelDown
+		return errModelDown
 	}
-	return f.Cache.Get(ctx, key)
+	if wait := f.delays.next(); wait > 0 {
+		pause(context.Background(), wait)
+	}
+	return call()
+}
+
+func (f failing) Get(ctx context.Context, key cache.Key) (rec *cache.Record, err error) {
+	err = f.call(func() (err error) { rec, err = f.Cache.Get(ctx, key); return err })
+	return rec, err
 }
 
 func (f failing) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
-	if f.down.Load() {
-		return errModelDown
-	}
-	return f.Cache.Put(ctx, key, rec)
+	return f.call(func() error { return f.Cache.Put(ctx, key, rec) })
 }
 
 func (f failing) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
-	if f.down.Load() {
-		return errModelDown
-	}
-	return f.Cache.Replace(ctx, key, old, rec)
+	return f.call(func() error { return f.Cache.Replace(ctx, key, old, rec) })
 }
 
 func (f failing) Delete(ctx context.Context, ref cache.Ref) error {
-	if f.down.Load() {
-		return errModelDown
-	}
-	return f.Cache.Delete(ctx, ref)
+	return f.call(func() error { return f.Cache.Delete(ctx, ref) })
+}
+
+func (f failing) Find(ctx context.Context, tag cache.Tag) (refs []cache.Ref, err error) {
+	err = f.call(func() (err error) { refs, err = f.Cache.Find(ctx, tag); return err })
+	return refs, err
 }
 
 func (m *model) load() error {
@@ -214,7 +259,7 @@ func (m *model) load() error {
 	}
 	m.gate, err = New(Config{
 		Verifier: m, Breaker: NewBreaker(zap.NewNop()), Pages: visible, Log: zap.NewNop(),
-		Cache:   func(context.Context) (cache.Cache, error) { return failing{m.store, &m.down}, nil },
+		Cache:   func(context.Context) (cache.Cache, error) { return failing{m.store, &m.down, m.delays}, nil },
 		Origins: []string{"https://www.example.com"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
 		ClientIP: func(*http.Request) string { return "192.0.2.1" }, Secret: "secret",
 		Limits: Limits{
@@ -224,7 +269,7 @@ func (m *model) load() error {
 		AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",
 	})
 	if err == nil {
-		m.gate.AddRoute(Route{SessionTTL: modelSessionTTL})
+		m.gate.AddRoute(modelRoute)
 	}
 	return err
 }
@@ -249,7 +294,7 @@ func (m *model) request(browser int, method, target string, form url.Values) *ht
 	m.gate.Strip(r, v, "X-Verified-")
 	if m.gate.IsEndpoint(v) {
 		m.gate.ServeEndpoint(w, r, v)
-	} else if verdict := m.gate.Check(r, v, Route{SessionTTL: modelSessionTTL}); verdict.Session != nil {
+	} else if verdict := m.gate.Check(r, v, modelRoute); verdict.Session != nil { // the site answers 200
 		m.passed(jar[sessionName], verdict.Session)
 	} else {
 		m.gate.Refuse(w, r, v, verdict)
@@ -369,7 +414,8 @@ func (m *model) do(s step) {
 		}
 	case "sign out":
 		m.signOut(s)
-		m.do(step{Do: "bring back session", Browser: s.Browser})
+	case "sign out amid":
+		m.signOutAmid(s)
 	case "bring back session": // a copy that somebody kept
 		if n := len(m.given[s.Browser]); n > 0 {
 			m.browsers[s.Browser][sessionName] = m.given[s.Browser][max(0, n-1-s.Attempt)]
@@ -466,12 +512,93 @@ func (m *model) callbacks(s step) {
 }
 
 func (m *model) signOut(s step) {
-	before := m.browsers[s.Browser][sessionName]
-	answer := m.request(s.Browser, "POST", "/.number-verify/sign-out", url.Values{})
-	m.keep(s.Browser, answer, never)
-	if session := m.sessions[before]; session != nil && answer.Header.Get("Location") == "/" {
-		session.ended = true
+	m.leave(s, m.request(s.Browser, "POST", "/.number-verify/sign-out", url.Values{}))
+}
+
+// leave takes in the answer to a sign-out, and then tries everything that the
+// browser was ever given, and what it could be given if the answer were lost.
+func (m *model) leave(s step, answer *http.Response) {
+	if answer.Header.Get("Location") != "/" {
+		return // it says that it has failed
 	}
+	for _, id := range m.given[s.Browser] {
+		m.sessions[id].ended = true
+		m.bring(s.Browser, id)
+		m.keep(s.Browser, m.request(s.Browser, "GET", "/.number-verify/", nil), never)
+	}
+	delete(m.browsers[s.Browser], sessionName)
+	m.keep(s.Browser, m.request(s.Browser, "GET", "/.number-verify/", nil), never)
+	if a := m.attempt(s); a != nil && a.browser == m.browsers[s.Browser][browserName] {
+		m.keep(s.Browser, m.request(s.Browser, "GET", "/.number-verify/callback?state="+a.nonce, nil), never)
+	}
+	m.keep(s.Browser, answer, never)
+}
+
+// bring comes with a session that was kept, and tells whether it passes.
+func (m *model) bring(browser int, id string) bool {
+	m.browsers[browser][sessionName] = id
+	return m.request(browser, "GET", "/account/", nil).StatusCode == http.StatusOK
+}
+
+// signOutAmid signs a browser out while it comes back from the operator in one
+// tab, loads the form in another, and uses its session in others.
+func (m *model) signOutAmid(s step) {
+	a := m.attempt(s)
+	if own, ok := m.owner(s); ok {
+		s.Browser = own
+		m.expect(s, a)
+	}
+	m.delays.by(s.Order)
+	random := rand.New(rand.NewPCG(s.Order, 1))
+	var answers [2]*http.Response
+	var left *http.Response
+	var sent sync.WaitGroup
+	at := func(most int, do func()) {
+		wait := time.Duration(1+random.IntN(most)) * time.Millisecond
+		sent.Go(func() {
+			pause(context.Background(), wait)
+			do()
+		})
+	}
+	if a != nil {
+		at(100, func() { answers[0] = m.request(s.Browser, "GET", "/.number-verify/callback?state="+a.nonce, nil) })
+	}
+	at(300, func() { answers[1] = m.request(s.Browser, "GET", "/.number-verify/", nil) })
+	for range 3 {
+		at(300, func() { m.request(s.Browser, "GET", "/account/", nil) })
+	}
+	at(300, func() { left = m.request(s.Browser, "POST", "/.number-verify/sign-out", url.Values{}) })
+	sent.Wait()
+	m.delays.end()
+	again := m.again(s.Browser)
+	if a != nil {
+		m.keep(s.Browser, answers[0], m.byAttempt(s.Browser, a))
+		again = func() (string, bool) { return a.number, true } // what it has just earned, or earlier
+	}
+	m.keep(s.Browser, answers[1], again)
+	m.leave(s, left)
+}
+
+// newModel begins a world in which nothing has happened.
+func newModel() *model {
+	m := &model{
+		store: memory.New(memory.Options{}), delays: &delays{}, asking: make(map[string]bool),
+		sessions: make(map[string]*modelSession), success: make(map[string]string),
+	}
+	for i := range m.browsers {
+		m.browsers[i] = make(map[string]string)
+	}
+	if err := m.load(); err != nil {
+		m.fail("%v", err)
+	}
+	return m
+}
+
+// end ends the world when the calls under way have come to their end.
+func (m *model) end() {
+	pause(context.Background(), time.Minute)
+	synctest.Wait()
+	_ = m.store.Close()
 }
 
 func TestModel(t *testing.T) {
@@ -479,19 +606,11 @@ func TestModel(t *testing.T) {
 		happens := rapid.SliceOfN(steps(), 20, 60).Draw(r, "steps")
 		var wrong []string
 		synctest.Test(t, func(*testing.T) {
-			m := &model{store: memory.New(memory.Options{}), asking: make(map[string]bool), sessions: make(map[string]*modelSession), success: make(map[string]string)}
-			for i := range m.browsers {
-				m.browsers[i] = make(map[string]string)
-			}
-			if err := m.load(); err != nil {
-				m.fail("%v", err)
-			}
+			m := newModel()
 			for _, s := range happens {
 				m.do(s)
 			}
-			pause(context.Background(), time.Minute) // calls under way come to an end
-			synctest.Wait()
-			_ = m.store.Close()
+			m.end()
 			wrong = m.wrong
 		})
 		if len(wrong) > 0 {

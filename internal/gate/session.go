@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,7 +25,8 @@ const maxRegrants = 20
 // mint turns a proven attempt into a session with a fresh id and sets its
 // cookie. The session is stored first: a crash in between leaves one that
 // nobody knows. Who ends the attempt first has won; cache.ErrConflict means
-// that it was another, or that the attempt was burned.
+// that it was another, that the attempt was burned, or that its browser has
+// signed out.
 func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, browser string, key cache.Key, rec *cache.Record) error {
 	a := rec.Value.(*cache.Attempt)
 	ctx := context.WithoutCancel(r.Context()) // done whole or not at all
@@ -32,44 +34,84 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 		Account: a.Account, Number: a.Number, Region: a.Region, Operator: a.Operator,
 		VerifiedAt: a.ProvenAt,
 	})
-	id, ref, err := g.putSession(ctx, o, session)
+	older, err := g.olderSessions(ctx, v, o, browser, key.Ref())
+	if err != nil {
+		g.log.Warn("browser's earlier sessions not found", zap.Error(err))
+	}
+	id, ref, err := g.putSession(ctx, o, browser, session)
 	if err != nil {
 		return err
 	}
 	if _, err := g.end(ctx, key, rec, verified); err != nil {
-		if err := g.remove(ctx, ref); err != nil {
-			g.log.Warn("unused session not removed", zap.Error(err))
-		}
+		g.discard(ctx, ref)
 		return err
 	}
-	g.settleBrowser(ctx, v, o, browser, session, ref)
+	grant := &cache.Grant{Attempt: key.Secret, Session: session, Expires: session.VerifiedAt.Add(g.sessionTTL)}
+	g.settleBrowser(ctx, o, browser, grant, older)
 	g.setSessionCookie(w, o, id, session)
 	g.log.Info("verified", zap.String("attempt", publicID(key.Secret)), clientField(ctx), zap.String("session", session.PublicID), zap.String("number", phone.Mask(session.Number)),
 		zap.String("operator", session.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))
 	return nil
 }
 
-// settleBrowser records a success for its browser: the session it had before
-// ends, its last refusal is forgotten, and it may fetch the new session once
-// more. The visitor is verified even where that fails.
-func (g *Gate) settleBrowser(ctx context.Context, v *Visit, o *origin, browser string, session *cache.Session, ref cache.Ref) {
-	grant := &cache.Grant{Session: session, Refs: []cache.Ref{ref}, Expires: session.VerifiedAt.Add(g.sessionTTL)}
-	errs := []error{
+// olderSessions are those that a success of an attempt ends: the one whose
+// cookie came along, with those of the same browser that cannot be reached from
+// here otherwise (on another host of a cookie domain, or with a browser cookie
+// that has expired), and all that this browser was given, unless another attempt
+// of the last minutes says that they may be those of parallel tabs.
+func (g *Gate) olderSessions(ctx context.Context, v *Visit, o *origin, browser string, attempt cache.Ref) ([]cache.Ref, error) {
+	own := sessionsOf(hashID(browser))
+	older, err := g.find(ctx, own)
+	if err != nil {
+		return nil, err
+	}
+	if len(older) > 0 {
+		sources, err := g.find(ctx, sourcesOf(own)) // after what came of them
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(sources, func(ref cache.Ref) bool { return ref != attempt }) {
+			older = nil
+		}
+	}
+	key, rec, err := g.sessionOf(ctx, v, o)
+	if err != nil || rec == nil {
+		return older, err
+	}
+	older = append(older, key.Ref())
+	if rec.Tags[browserTag] == own {
+		return older, nil
+	}
+	others, err := g.find(ctx, rec.Tags[browserTag])
+	return append(older, others...), err
+}
+
+// settleBrowser records a success for its browser: its older sessions end, its
+// last refusal is forgotten, and it may fetch the new session once more. The
+// visitor is verified even where that fails.
+func (g *Gate) settleBrowser(ctx context.Context, o *origin, browser string, grant *cache.Grant, older []cache.Ref) {
+	err := errors.Join(
 		g.put(ctx, g.grantKey(o, browser), &cache.Record{
-			Value: grant, Expires: time.Now().Add(grantTTL), Tag: g.index.number(session.Number),
+			Value: grant, Expires: time.Now().Add(grantTTL),
+			Tags: g.tags(grant.Session.Number, sourcesOf(sessionsOf(hashID(browser)))),
 		}),
 		g.remove(ctx, g.refusalKey(o, browser).Ref()),
-	}
-	if old, ok := v.secretCookie(o.session); ok {
-		errs = append(errs, g.remove(ctx, g.sessionKey(o, old).Ref()))
-	}
-	if err := errors.Join(errs...); err != nil {
+		g.removeAll(ctx, older),
+	)
+	if err != nil {
 		g.log.Warn("browser's earlier state not cleared", zap.Error(err))
 	}
 }
 
-// putSession stores a session under a new id.
-func (g *Gate) putSession(ctx context.Context, o *origin, session *cache.Session) (id string, ref cache.Ref, err error) {
+// discard removes what must not be used.
+func (g *Gate) discard(ctx context.Context, refs ...cache.Ref) {
+	if err := g.removeAll(ctx, refs); err != nil {
+		g.log.Warn("unused session not removed", zap.Error(err))
+	}
+}
+
+// putSession stores a session of a browser under a new id.
+func (g *Gate) putSession(ctx context.Context, o *origin, browser string, session *cache.Session) (id string, ref cache.Ref, err error) {
 	id = newID()
 	session.PublicID = publicID(id)
 	key := g.sessionKey(o, id)
@@ -78,7 +120,7 @@ func (g *Gate) putSession(ctx context.Context, o *origin, session *cache.Session
 		Expires: session.VerifiedAt.Add(g.sessionTTL),
 		Idle:    g.sessionIdle,
 		Touched: time.Now(),
-		Tag:     g.index.number(session.Number),
+		Tags:    g.tags(session.Number, sessionsOf(hashID(browser))),
 	})
 	return id, key.Ref(), err
 }
@@ -98,9 +140,8 @@ func (g *Gate) regrant(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 	}
 	_, replaced := v.secretCookie(o.session)
 	ctx := context.WithoutCancel(r.Context())
-	key := g.grantKey(o, browser)
 	for range maxRegrants {
-		grant, rec, err := get[cache.Grant](ctx, g, key)
+		grant, rec, err := get[cache.Grant](ctx, g, g.grantKey(o, browser))
 		if errors.Is(err, cache.ErrNotFound) {
 			return false, ""
 		}
@@ -113,9 +154,12 @@ func (g *Gate) regrant(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 		if grant.Given >= maxRegrants || (grant.Given > 0 && !replaced) {
 			return false, CookiesRequired
 		}
-		err = g.give(ctx, w, o, key, grant, rec, replaced)
+		err = g.give(ctx, w, o, browser, rec, replaced)
 		if errors.Is(err, cache.ErrConflict) {
 			continue // another tab was faster
+		}
+		if errors.Is(err, cache.ErrNotFound) {
+			return false, "" // the browser has signed out
 		}
 		if err != nil {
 			return false, g.failed("session", err)
@@ -126,28 +170,33 @@ func (g *Gate) regrant(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 }
 
 // give makes the session that a grant stands for, if the grant is still as rec
-// has it.
-func (g *Gate) give(ctx context.Context, w http.ResponseWriter, o *origin, key cache.Key, grant *cache.Grant, rec *cache.Record, keepOther bool) error {
-	session := *grant.Session
-	id, ref, err := g.putSession(ctx, o, &session)
+// has it, and as long as the attempt that it came of is remembered: a sign-out
+// removes that first, and then what it finds of sessions. Where the browser has
+// lost the cookie of the one it had, that one ends.
+func (g *Gate) give(ctx context.Context, w http.ResponseWriter, o *origin, browser string, rec *cache.Record, keepOther bool) error {
+	given := *rec.Value.(*cache.Grant)
+	given.Given++
+	var lost []cache.Ref
+	if !keepOther {
+		var err error
+		if lost, err = g.find(ctx, sessionsOf(hashID(browser))); err != nil {
+			return err
+		}
+	}
+	session := *given.Session
+	id, ref, err := g.putSession(ctx, o, browser, &session)
 	if err != nil {
 		return err
 	}
-	given := &cache.Grant{Session: &session, Refs: []cache.Ref{ref}, Expires: grant.Expires, Given: grant.Given + 1}
-	unused := grant.Refs
-	if keepOther {
-		given.Refs, unused = append(given.Refs, grant.Refs...), nil
-	}
-	err = g.replace(ctx, key, rec, &cache.Record{Value: given, Expires: rec.Expires, Tag: rec.Tag})
-	if err != nil {
-		unused = []cache.Ref{ref}
-	}
-	if err := g.removeAll(ctx, unused); err != nil {
-		g.log.Warn("unused session not removed", zap.Error(err))
+	_, _, err = get[cache.Attempt](ctx, g, g.attemptKey(o, given.Attempt))
+	if err == nil {
+		err = g.replace(ctx, g.grantKey(o, browser), rec, &cache.Record{Value: &given, Expires: rec.Expires, Tags: rec.Tags})
 	}
 	if err != nil {
+		g.discard(ctx, ref)
 		return err
 	}
+	g.discard(ctx, lost...)
 	g.setSessionCookie(w, o, id, &session)
 	g.log.Info("session given once more", zap.String("session", session.PublicID))
 	return nil
@@ -160,52 +209,86 @@ func (g *Gate) setSessionCookie(w http.ResponseWriter, o *origin, id string, ses
 	http.SetCookie(w, &c)
 }
 
-// signOut ends the session of r, and the span in which its browser could fetch
-// it once more. Its error means that the session may still hold.
+// signOut ends all sessions that the browser of r was given, and everything that
+// it could be given another one by. Its error means that some may still hold.
 func (g *Gate) signOut(w http.ResponseWriter, r *http.Request, v *Visit, o *origin) error {
 	ctx := context.WithoutCancel(r.Context())
-	if browser, ok := v.secretCookie(o.browser); ok {
-		if err := g.endGrant(ctx, g.grantKey(o, browser)); err != nil {
-			return err
-		}
-		g.setBrowserCookie(w, o, newID()) // attempts in other tabs end with it
+	var browsers []cache.Tag
+	browser, known := v.secretCookie(o.browser)
+	if known {
+		browsers = append(browsers, sessionsOf(hashID(browser)))
 	}
-	id, ok := v.secretCookie(o.session)
-	if !ok {
-		return nil
-	}
-	key := g.sessionKey(o, id)
-	session, _, err := get[cache.Session](ctx, g, key)
-	if errors.Is(err, cache.ErrNotFound) {
-		return nil // never clear the cookie of a request that is not verified
-	}
+	key, rec, err := g.sessionOf(ctx, v, o)
 	if err != nil {
 		return err
 	}
-	if err := g.remove(ctx, key.Ref()); err != nil {
+	if rec != nil && !slices.Contains(browsers, rec.Tags[browserTag]) {
+		// of another cookie: on another host of the cookie domain, or before the
+		// browser's has expired
+		browsers = append(browsers, rec.Tags[browserTag])
+	}
+	ended, err := g.endSessions(ctx, browsers, key.Ref())
+	if err != nil {
 		return err
 	}
-	c := o.sessionCookie
-	c.MaxAge = -1
-	http.SetCookie(w, &c)
-	g.log.Info("signed out", zap.String("session", session.PublicID))
+	if known {
+		g.setBrowserCookie(w, o, newID())
+	}
+	signedOut := []zap.Field{zap.Int("sessions", ended)}
+	if rec != nil { // never clear the cookie of a request that is not verified
+		c := o.sessionCookie
+		c.MaxAge = -1
+		http.SetCookie(w, &c)
+		signedOut = append(signedOut, zap.String("session", rec.Value.(*cache.Session).PublicID))
+	}
+	if rec != nil || ended > 0 {
+		g.log.Info("signed out", signedOut...)
+	}
 	return nil
 }
 
-// endGrant ends a grant, and the sessions that were given by it, even where the
-// browser never got their cookies.
-func (g *Gate) endGrant(ctx context.Context, key cache.Key) error {
-	grant, _, err := get[cache.Grant](ctx, g, key)
+// sessionOf finds the session whose cookie came along; there is no record where
+// there is none.
+func (g *Gate) sessionOf(ctx context.Context, v *Visit, o *origin) (cache.Key, *cache.Record, error) {
+	id, ok := v.secretCookie(o.session)
+	if !ok {
+		return cache.Key{}, nil, nil
+	}
+	key := g.sessionKey(o, id)
+	_, rec, err := get[cache.Session](ctx, g, key)
 	if errors.Is(err, cache.ErrNotFound) {
-		return nil
+		return cache.Key{}, nil, nil
 	}
-	if err != nil {
-		return err
+	return key, rec, err
+}
+
+// endSessions ends all sessions of browsers and tells how many there were. The
+// attempts that they came of, or may come of, are removed first: who makes a
+// session stores it, and then holds it good if its attempt is still there. So
+// each is found here, or given to nobody. The last is the session that leads to
+// the others: where one of them cannot be ended, it is there for another try.
+func (g *Gate) endSessions(ctx context.Context, browsers []cache.Tag, last cache.Ref) (ended int, err error) {
+	var sessions []cache.Ref
+	for _, browser := range browsers {
+		sources, err := g.find(ctx, sourcesOf(browser))
+		if err != nil {
+			return 0, err
+		}
+		if err := g.removeAll(ctx, sources); err != nil {
+			return 0, err
+		}
+		found, err := g.find(ctx, browser)
+		if err != nil {
+			return 0, err
+		}
+		sessions = append(sessions, found...)
 	}
-	if err := g.remove(ctx, key.Ref()); err != nil {
-		return err
+	ended = len(sessions)
+	others := slices.DeleteFunc(sessions, func(ref cache.Ref) bool { return ref == last })
+	if err := g.removeAll(ctx, others); err != nil || len(others) == ended {
+		return ended, err
 	}
-	return g.removeAll(ctx, grant.Refs)
+	return ended, g.remove(ctx, last)
 }
 
 func (g *Gate) removeAll(ctx context.Context, refs []cache.Ref) error {

@@ -285,7 +285,7 @@ func (g *Gate) attemptRecord(a *cache.Attempt) *cache.Record {
 	if end.Before(a.AskUntil) {
 		end = a.AskUntil
 	}
-	return &cache.Record{Value: a, Expires: end.Add(rememberEnded), Tag: g.index.number(a.Number)}
+	return &cache.Record{Value: a, Expires: end.Add(rememberEnded), Tags: g.tags(a.Number, sourcesOf(a.Browser))}
 }
 
 // pause waits; it returns false where ctx ended first.

@@ -1,0 +1,111 @@
+package gate
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// tell plays a story in a world of its own and reports what went wrong.
+func tell(t *testing.T, story func(*model)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel()
+		story(m)
+		m.end()
+		for _, wrong := range m.wrong {
+			t.Error(wrong)
+		}
+	})
+}
+
+// twoTabs has a browser be given a session in each of two tabs, which come back
+// without the cookie of the other.
+func (m *model) twoTabs(browser int) (first, second string) {
+	m.do(step{Do: "begin", Browser: browser, Answer: "verified"})
+	m.do(step{Do: "begin", Browser: browser, Number: 1, Answer: "verified"})
+	m.do(step{Do: "return", Browser: browser, Attempt: 1})
+	m.do(step{Do: "forget session", Browser: browser})
+	m.do(step{Do: "return", Browser: browser})
+	given := m.given[browser]
+	if len(given) < 2 {
+		m.fail("%d sessions were given", len(given))
+		return "", ""
+	}
+	return given[len(given)-2], given[len(given)-1]
+}
+
+// The tabs of a browser were given a session each; the minute in which they would
+// be given another one is over when it signs out.
+func TestSignOutLongAfterTheVerificationEndsTheSessionsOfAllTabs(t *testing.T) {
+	for name, forget := range map[string]string{"with the session": "visit", "without it": "forget session"} {
+		t.Run(name, func(t *testing.T) {
+			tell(t, func(m *model) {
+				m.twoTabs(0)
+				pause(context.Background(), 10*time.Minute)
+				m.do(step{Do: forget})
+				m.do(step{Do: "sign out"})
+			})
+		})
+	}
+}
+
+// A browser whose browser cookie has expired is given another one; what it was
+// given before is found through its session.
+func TestSignOutEndsWhatWasGivenUnderABrowserCookieThatHasExpired(t *testing.T) {
+	tell(t, func(m *model) {
+		m.twoTabs(0)
+		delete(m.browsers[0], browserName)
+		m.do(step{Do: "form"})
+		m.do(step{Do: "sign out"})
+	})
+}
+
+// A success under a new browser cookie takes the session over: it must not leave
+// behind others that nothing leads to any more.
+func TestSuccessUnderANewBrowserCookieEndsWhatWasGivenUnderTheOldOne(t *testing.T) {
+	tell(t, func(m *model) {
+		first, second := m.twoTabs(0)
+		delete(m.browsers[0], browserName)
+		m.do(step{Do: "begin", Answer: "verified"})
+		m.do(step{Do: "return"})
+		m.sessions[first].ended, m.sessions[second].ended = true, true
+		m.bring(0, first)
+		m.bring(0, second)
+	})
+}
+
+func TestSuccessEndsEarlierSessionsButNotThoseOfParallelTabs(t *testing.T) {
+	tell(t, func(m *model) {
+		first, _ := m.twoTabs(0)
+		if !m.bring(0, first) {
+			m.fail("the session of a parallel tab has ended")
+		}
+		pause(context.Background(), 30*time.Minute) // longer than attempts are remembered
+		m.do(step{Do: "forget session"})
+		m.do(step{Do: "begin", Answer: "verified"})
+		m.do(step{Do: "return"})
+		if m.bring(0, first) {
+			m.fail("a session of half an hour ago has outlived a new success")
+		}
+	})
+}
+
+// Whatever a browser's tabs are about while it signs out, each call of the cache
+// taking its time.
+func TestSignOutThatRacesACallbackARegrantAndATouchLeavesNoSession(t *testing.T) {
+	for order := range uint64(400) {
+		tell(t, func(m *model) {
+			if order%2 == 0 {
+				m.twoTabs(0)
+				pause(context.Background(), time.Minute/2) // a use is noted once more
+			}
+			m.do(step{Do: "begin", Number: 2, Answer: "verified"})
+			m.do(step{Do: "sign out amid", Order: order})
+		})
+		if t.Failed() {
+			t.Fatalf("in order %d", order)
+		}
+	}
+}
