@@ -332,3 +332,22 @@ func clears(a *answer, name string) bool {
 	}
 	return false
 }
+
+// The provider is asked to begin an attempt while the visitor signs out in
+// another tab: the attempt is gone, and nobody is sent to the operator.
+func TestSignOutDuringAStartEndsTheAttempt(t *testing.T) {
+	var signOut func()
+	w := newWorld(t, simulator.Options{Intercept: func(call string, _ http.ResponseWriter, _ *http.Request) bool {
+		if call == simulator.CallStart {
+			signOut()
+		}
+		return false
+	}})
+	w.load(account)
+	visitor := w.browser()
+	form := visitor.follow(visitor.open("/account/"))
+	signOut = func() { visitor.tab("/", "").post("/.number-verify/sign-out", nil) }
+	if a := visitor.submit(form, "06 39 98 00 01"); a.code() != "busy" || a.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("the start answers %d %q, to %q", a.StatusCode, a.code(), a.location())
+	}
+}
