@@ -3,6 +3,7 @@ package numberverify_test
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,16 @@ func failStarts(t *testing.T, w *world) {
 		a := w.from(fmt.Sprint("192.0.2.", i)).press(fmt.Sprintf("06 39 98 10 %02d", i))
 		a.is(t, http.StatusServiceUnavailable, "provider_unavailable")
 	}
+}
+
+// logged is how many lines of the log hold a message.
+func (w *world) logged(message string) int {
+	w.t.Helper()
+	text, err := os.ReadFile(w.logFile)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return strings.Count(string(text), message)
 }
 
 func TestProviderThatFailsIsNotCalledAndNobodyWaits(t *testing.T) {
@@ -62,7 +73,7 @@ func TestExhaustedCreditsStopCallsAfterThree(t *testing.T) {
 		a := visitor.press(fmt.Sprintf("06 39 98 10 %02d", i))
 		a.is(t, http.StatusServiceUnavailable, code)
 		if i >= 3 {
-			a.retryAfter(t, 4*time.Minute, 5*time.Minute)
+			a.retryAfter(t, 20*time.Second, 30*time.Second)
 		}
 	}
 	if calls := w.sim.Calls(); calls.Token != 3 {
@@ -108,4 +119,35 @@ func TestVisitorWhoComesBackWhenCreditsHaveRunOutIsVerifiedAtOnce(t *testing.T) 
 		t.Errorf("%d to %s", a.StatusCode, a.location())
 	}
 	visitor.passes("/account/")
+}
+
+// An operator whose URL cannot be used, whoever asks for him, and one client alone,
+// whatever he asks for, do not keep the provider from being called for others.
+func TestNeitherAnOperatorNorOneClientHasTheProviderSuspended(t *testing.T) {
+	var link string
+	w := newWorld(t, simulator.Options{OperatorURL: func(operator, _, _ string) string {
+		if link != "" {
+			return link
+		}
+		return operator
+	}})
+	w.loadWith(fromAnywhere, limited("client 100 10m"))
+	for _, link = range []string{"javascript:alert(1)", "https://user@operator.example/", "https:///"} {
+		for i := range 7 {
+			w.from(fmt.Sprint("192.0.2.", i)).press(fmt.Sprintf("06 39 98 10 %02d", i)).is(t, http.StatusServiceUnavailable, "provider_unavailable")
+		}
+	}
+	link = ""
+	w.sim.SetError(simulator.CallStart, "99")
+	for i := range 20 {
+		w.from("192.0.2.1").press(fmt.Sprintf("06 39 98 10 %02d", i)).is(t, http.StatusServiceUnavailable, "provider_unavailable")
+	}
+	if n := w.starts(); n != 41 {
+		t.Errorf("%d starts", n)
+	}
+	w.sim.SetError(simulator.CallStart, "")
+	w.from("198.51.100.1").arrivesAt("/account/")
+	if n := w.logged("the operator's URL"); n != 21 {
+		t.Errorf("%d lines in the log", n)
+	}
 }

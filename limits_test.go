@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -220,13 +219,7 @@ func TestLimitsHoldAcrossNodes(t *testing.T) {
 func TestBudgetIsHeldAndAnnouncedBeforeItIsUsedUp(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	w.loadWith(fromAnywhere, limited("global 10 24h"))
-	said := func() int {
-		text, err := os.ReadFile(w.logFile)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return strings.Count(string(text), "80 % of the global limit of starts is used")
-	}
+	said := func() int { return w.logged("80 % of the global limit of starts is used") }
 	for i := range 10 {
 		visitor := w.from(fmt.Sprint("192.0.2.", i))
 		visitor.arrive(visitor.press("06 39 98 00 01"))

@@ -82,6 +82,8 @@ type Attempt struct {
 	Browser [sha256.Size]byte
 	// Account, Number, Region and Operator become those of the session.
 	Account, Number, Region, Operator string
+	// Client names where it was started from: an HMAC of the address.
+	Client string
 	// Return is the path and query to go to after it.
 	Return string
 	// State is the verifier's.

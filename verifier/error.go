@@ -37,6 +37,10 @@ const (
 	Denied
 	// Expired: the attempt took too long.
 	Expired
+	// LinkUnusable: the provider answered, but no visitor can be sent to the
+	// operator's URL. The visitor is told what ProviderUnavailable tells him; the
+	// fault is one operator's, so it does not keep the provider from being called.
+	LinkUnusable
 )
 
 // Error is a call that gave no outcome, or a refusal. It holds nothing secret

@@ -38,7 +38,7 @@ func samples() []sample {
 		{"Session", cache.KindSession, session, &cache.Session{}},
 		{"Attempt", cache.KindAttempt, &cache.Attempt{
 			Phase: cache.PhaseEnded, Browser: sha256.Sum256([]byte("browser")),
-			Account: "dqe:LICENCE", Number: "+33639980001", Region: "FR", Operator: "Opérateur",
+			Account: "dqe:LICENCE", Number: "+33639980001", Region: "FR", Operator: "Opérateur", Client: "client",
 			Return: "/account?q=é&b=%00", State: []byte{0, 0xff, '"'}, Deadline: at.Add(time.Minute), AskUntil: at.Add(time.Hour),
 			ReturnedAt: at, AskAt: at.Add(time.Second), Asked: 3, Failed: 2,
 			ProvenAt: at.Add(2 * time.Second), Outcome: "verified",

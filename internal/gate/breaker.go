@@ -15,16 +15,16 @@ import (
 
 const (
 	// A provider that failed outageFailures times in a row, for outageNumbers
-	// numbers at least, is not called for outageTime. One number alone must not
-	// close the gate to all others.
+	// numbers and outageClients clients at least, is not called for suspendTime.
+	// One number, or one stranger who tries many, must not close the gate to all
+	// others.
 	outageFailures = 10
 	outageNumbers  = 3
-	outageTime     = 30 * time.Second
+	outageClients  = 2
 	// One that refused for a mistake of the site's operator so many times in a
-	// row is not called for longer: somebody has to mend something first. A
-	// reload ends it.
+	// row is not called for as long: no client causes that.
 	mistakeFailures = 3
-	mistakeTime     = 5 * time.Minute
+	suspendTime     = 30 * time.Second
 	// lastChance is how long before its deadline a result that nobody has asked
 	// for yet is asked for even so: it has been paid for.
 	lastChance = 5 * time.Second
@@ -59,6 +59,9 @@ func suspendedUntil(err error) time.Time {
 	return time.Time{}
 }
 
+// caller is for whom the provider is called, as far as its failures are concerned.
+type caller struct{ number, client string }
+
 // Breaker keeps a provider that fails from being called, and bounds how many calls
 // are under way. One stands before each verifier account.
 type Breaker struct {
@@ -67,17 +70,18 @@ type Breaker struct {
 	calls           chan struct{}
 
 	mu sync.Mutex
-	// failing are the numbers whose calls have failed in a row.
-	failing map[string]bool
+	// numbers and clients are some of those whose calls have failed in a row: as
+	// many as it takes.
+	numbers, clients map[string]bool
 }
 
 // NewBreaker returns one that lets calls through.
 func NewBreaker(log *zap.Logger) *Breaker {
-	b := &Breaker{log: log, calls: make(chan struct{}, maxCalls), failing: make(map[string]bool)}
-	b.outage = b.newCircuit("outage", outageTime, isOutage, func(c gobreaker.Counts) bool {
-		return c.ConsecutiveFailures >= outageFailures && b.numbers() >= outageNumbers
+	b := &Breaker{log: log, calls: make(chan struct{}, maxCalls), numbers: make(map[string]bool), clients: make(map[string]bool)}
+	b.outage = b.newCircuit("outage", isOutage, func(c gobreaker.Counts) bool {
+		return c.ConsecutiveFailures >= outageFailures && b.failsForMany()
 	})
-	b.mistake = b.newCircuit("misconfiguration", mistakeTime, isMistake, func(c gobreaker.Counts) bool {
+	b.mistake = b.newCircuit("misconfiguration", isMistake, func(c gobreaker.Counts) bool {
 		return c.ConsecutiveFailures >= mistakeFailures
 	})
 	return b
@@ -90,19 +94,19 @@ type circuit struct {
 	until atomic.Int64
 }
 
-// newCircuit returns one that opens when trips says so, for a time. Failures of
-// another cause say nothing about its own.
-func (b *Breaker) newCircuit(cause string, lasts time.Duration, isFailure func(error) bool, trips func(gobreaker.Counts) bool) *circuit {
+// newCircuit returns one that opens when trips says so. Failures of another cause
+// say nothing about its own.
+func (b *Breaker) newCircuit(cause string, isFailure func(error) bool, trips func(gobreaker.Counts) bool) *circuit {
 	c := new(circuit)
 	c.TwoStepCircuitBreaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name: cause, Timeout: lasts, ReadyToTrip: trips,
+		Name: cause, Timeout: suspendTime, ReadyToTrip: trips,
 		IsSuccessful: func(err error) bool { return !isFailure(err) },
 		IsExcluded: func(err error) bool {
 			return isNoCall(err) || (!isFailure(err) && (isOutage(err) || isMistake(err)))
 		},
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			if to == gobreaker.StateOpen {
-				c.until.Store(time.Now().Add(lasts).UnixNano())
+				c.until.Store(time.Now().Add(suspendTime).UnixNano())
 			}
 			b.changed(cause, to)
 		},
@@ -114,26 +118,30 @@ func (b *Breaker) newCircuit(cause string, lasts time.Duration, isFailure func(e
 func (c *circuit) allow() (done func(error), err error) {
 	done, err = c.Allow()
 	if err != nil {
-		return nil, &suspendedError{until: time.Unix(0, c.until.Load())}
+		return nil, c.suspended()
 	}
 	return done, nil
 }
 
-// Start lets the calls of a number's start through, or returns at once why not.
-// The caller calls done with their error, or with errNotCalled.
-func (b *Breaker) Start(number string) (done func(error), err error) {
-	return b.call(number, b.mistake, b.outage)
+func (c *circuit) suspended() error {
+	return &suspendedError{until: time.Unix(0, c.until.Load())}
+}
+
+// Start lets the calls of a start through, or returns at once why not. Done is to
+// be called with their error, or with errNotCalled.
+func (b *Breaker) Start(by caller) (done func(error), err error) {
+	return b.call(by, b.mistake, b.outage)
 }
 
 // Result is Start for the call for a result, which has been paid for: a mistake
 // that stops starts, like credits that have run out, does not stop it, and where
 // it is the last chance nor does an outage.
-func (b *Breaker) Result(number string, isLast bool) (done func(error), err error) {
+func (b *Breaker) Result(by caller, isLast bool) (done func(error), err error) {
 	circuits := []*circuit{b.outage}
 	if isLast {
 		circuits = nil
 	}
-	called, err := b.call(number, circuits...)
+	called, err := b.call(by, circuits...)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +157,7 @@ func (b *Breaker) Result(number string, isLast bool) (done func(error), err erro
 }
 
 // call takes one of the calls that may be under way, and asks the circuits.
-func (b *Breaker) call(number string, circuits ...*circuit) (done func(error), err error) {
+func (b *Breaker) call(by caller, circuits ...*circuit) (done func(error), err error) {
 	select {
 	case b.calls <- struct{}{}:
 	default:
@@ -157,7 +165,7 @@ func (b *Breaker) call(number string, circuits ...*circuit) (done func(error), e
 	}
 	told := []func(error){func(err error) {
 		<-b.calls
-		b.note(number, err)
+		b.note(by, err)
 	}}
 	done = func(err error) {
 		for _, tell := range told {
@@ -176,22 +184,29 @@ func (b *Breaker) call(number string, circuits ...*circuit) (done func(error), e
 }
 
 // note remembers whose calls have failed in a row.
-func (b *Breaker) note(number string, err error) {
+func (b *Breaker) note(by caller, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case isNoCall(err), isMistake(err):
 	case !isOutage(err):
-		clear(b.failing)
-	case len(b.failing) < outageNumbers:
-		b.failing[number] = true
+		clear(b.numbers)
+		clear(b.clients)
+	default:
+		if len(b.numbers) < outageNumbers {
+			b.numbers[by.number] = true
+		}
+		if len(b.clients) < outageClients {
+			b.clients[by.client] = true
+		}
 	}
 }
 
-func (b *Breaker) numbers() int {
+// failsForMany tells whether it is not one number or one client that fails.
+func (b *Breaker) failsForMany() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.failing)
+	return len(b.numbers) >= outageNumbers && len(b.clients) >= outageClients
 }
 
 func (b *Breaker) changed(cause string, to gobreaker.State) {
@@ -206,6 +221,10 @@ func (b *Breaker) changed(cause string, to gobreaker.State) {
 // isOutage tells whether the provider failed: no answer, or nonsense. What one
 // number or one operator causes is none.
 func isOutage(err error) bool {
+	var refused *verifier.Error
+	if errors.As(err, &refused) && refused.Class == verifier.LinkUnusable {
+		return false // the provider has answered: it is that operator's URL
+	}
 	return err != nil && !isNoCall(err) && codeOf(err) == ProviderUnavailable
 }
 

@@ -20,13 +20,16 @@ var (
 	mistake = &verifier.Error{Class: verifier.Misconfigured, Call: "token", ID: "98"}
 )
 
-func numberOf(i int) string { return fmt.Sprintf("+336399810%02d", i) }
+// callerOf is one of many: every other call is another client's.
+func callerOf(i int) caller {
+	return caller{fmt.Sprintf("+336399810%02d", i), fmt.Sprint("client ", i%2)}
+}
 
-// called makes n calls that end so, each for another number of so many.
+// called makes n calls that end so, each for another of so many.
 func called(t *testing.T, b *Breaker, n, numbers int, err error) {
 	t.Helper()
 	for i := range n {
-		done, refused := b.Start(numberOf(i % numbers))
+		done, refused := b.Start(callerOf(i % numbers))
 		if refused != nil {
 			t.Fatalf("call %d: %v", i, refused)
 		}
@@ -35,7 +38,7 @@ func called(t *testing.T, b *Breaker, n, numbers int, err error) {
 }
 
 func isOpen(b *Breaker) bool {
-	done, err := b.Start(numberOf(99))
+	done, err := b.Start(callerOf(99))
 	if err == nil {
 		done(errNotCalled)
 	}
@@ -56,11 +59,23 @@ func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
 			called(t, b, 1, 1, nil)
 			called(t, b, 9, 3, outage)
 		}, false},
+		"a hundred failures of one client with a hundred numbers": {func(t *testing.T, b *Breaker) {
+			for i := range 100 {
+				done, err := b.Start(caller{fmt.Sprint("+3363998", i), "client"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				done(outage)
+			}
+		}, false},
+		"a hundred operators' URLs that cannot be used": {func(t *testing.T, b *Breaker) {
+			called(t, b, 100, 20, other(verifier.LinkUnusable))
+		}, false},
 		"nonsense":                     {func(t *testing.T, b *Breaker) { called(t, b, 10, 3, errors.New("not JSON")) }, true},
 		"three mistakes of one number": {func(t *testing.T, b *Breaker) { called(t, b, 3, 1, mistake) }, true},
 		"two mistakes":                 {func(t *testing.T, b *Breaker) { called(t, b, 2, 1, mistake) }, false},
 		"what numbers and operators cause": {func(t *testing.T, b *Breaker) {
-			for class := verifier.OperatorUnavailable; class <= verifier.Expired; class++ {
+			for class := verifier.OperatorUnavailable; class <= verifier.LinkUnusable; class++ {
 				if class != verifier.Misconfigured {
 					called(t, b, 30, 10, other(class))
 				}
@@ -96,7 +111,7 @@ func TestBreakerLetsOneThroughAndThenAll(t *testing.T) {
 		err   error
 		n     int
 		lasts time.Duration
-	}{"an outage": {outage, 10, 30 * time.Second}, "a mistake": {mistake, 3, 5 * time.Minute}} {
+	}{"an outage": {outage, 10, 30 * time.Second}, "a mistake": {mistake, 3, 30 * time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				core, logs := observer.New(zap.DebugLevel)
@@ -106,11 +121,11 @@ func TestBreakerLetsOneThroughAndThenAll(t *testing.T) {
 				if !isOpen(b) {
 					t.Error("it ends too early")
 				}
-				if _, err := b.Start(numberOf(1)); !suspendedUntil(err).Equal(time.Now()) {
+				if _, err := b.Start(callerOf(1)); !suspendedUntil(err).Equal(time.Now()) {
 					t.Errorf("it says to end at %v, not %v", suspendedUntil(err), time.Now())
 				}
 				advance(time.Millisecond)
-				probe, err := b.Start(numberOf(1))
+				probe, err := b.Start(callerOf(1))
 				if err != nil {
 					t.Fatalf("nobody gets through: %v", err)
 				}
@@ -142,17 +157,17 @@ func TestSlowProviderIsCalledSoManyTimesAtOnce(t *testing.T) {
 	b := NewBreaker(zap.NewNop())
 	var under []func(error)
 	for i := range maxCalls {
-		done, err := b.Start(numberOf(i % 100))
+		done, err := b.Start(callerOf(i % 100))
 		if err != nil {
 			t.Fatalf("call %d: %v", i, err)
 		}
 		under = append(under, done)
 	}
-	if _, err := b.Start(numberOf(1)); !errors.Is(err, errCrowded) || codeOf(err) != Busy {
+	if _, err := b.Start(callerOf(1)); !errors.Is(err, errCrowded) || codeOf(err) != Busy {
 		t.Errorf("one more: %v", err)
 	}
 	under[0](nil)
-	done, err := b.Start(numberOf(1))
+	done, err := b.Start(callerOf(1))
 	if err != nil {
 		t.Fatalf("after the end of one: %v", err)
 	}
@@ -175,7 +190,7 @@ func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {
 			if !isOpen(b) {
 				t.Fatal("starts go on")
 			}
-			done, err := b.Result(numberOf(1), test.isLast)
+			done, err := b.Result(callerOf(1), test.isLast)
 			if (err == nil) != test.asks {
 				t.Fatalf("asked: %v", err)
 			}
@@ -192,7 +207,7 @@ func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {
 func TestMistakesInAnswersForResultsStopStarts(t *testing.T) {
 	b := NewBreaker(zap.NewNop())
 	for i := range mistakeFailures {
-		done, err := b.Result(numberOf(i), false)
+		done, err := b.Result(callerOf(i), false)
 		if err != nil {
 			t.Fatal(err)
 		}

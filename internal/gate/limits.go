@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -175,4 +176,10 @@ func (g *Gate) clientOf(r *http.Request) client {
 		return client{near: addr.String()}
 	}
 	return client{near: netip.PrefixFrom(addr, 64).Masked().String(), wide: netip.PrefixFrom(addr, 48).Masked().String()}
+}
+
+// callerOf names a client to the breaker, and in the attempt, without its address:
+// all of an IPv6 /48 is one, since one customer may have it.
+func (g *Gate) callerOf(c client) string {
+	return hex.EncodeToString(g.index.sum("client", cmp.Or(c.wide, c.near)))
 }

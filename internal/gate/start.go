@@ -139,7 +139,7 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 	id := attemptID(nonce)
 	key := g.attemptKey(s.origin, id)
 	attempt := &cache.Attempt{
-		Phase: cache.PhaseStarted, Browser: hashID(s.browser),
+		Phase: cache.PhaseStarted, Browser: hashID(s.browser), Client: g.callerOf(s.client),
 		Account: g.account, Number: s.number.E164, Region: s.number.Region,
 		Return: s.back, Deadline: time.Now().Add(g.cfg.AttemptTTL),
 	}
@@ -148,7 +148,7 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 		return &cache.Press{Code: string(code), RetryAt: retryAt(retry)}
 	}
 	// only now: what a limit refuses must not take up calls
-	done, err := g.cfg.Breaker.Start(s.number.E164)
+	done, err := g.cfg.Breaker.Start(caller{s.number.E164, attempt.Client})
 	if err != nil {
 		g.uncount(ctx, counted)
 		return &cache.Press{Code: string(g.notAllowed("start", err)), RetryAt: suspendedUntil(err)}

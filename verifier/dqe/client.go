@@ -138,7 +138,7 @@ func (c *client) Start(ctx context.Context, req verifier.StartRequest) (*verifie
 	}
 	link, err := verifier.CheckURL(a.URL, callback, c.operatorHosts, req.State, token)
 	if err != nil {
-		return nil, &verifier.Error{Call: callStart, Operator: a.Operator, Err: err,
+		return nil, &verifier.Error{Class: verifier.LinkUnusable, Call: callStart, Operator: a.Operator, Err: err,
 			Hint: "ask DQE about the url of this operator"}
 	}
 	encoded, err := json.Marshal(state{Token: token})
