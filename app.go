@@ -34,8 +34,8 @@ type App struct {
 	logger *zap.Logger
 	gates  map[string]*gate.Gate
 	stores map[string]*store
-	// breakers stand before the verifier accounts.
-	breakers map[string]*gate.Breaker
+	// accounts are what gates of one verifier account share.
+	accounts map[string]*gate.Account
 }
 
 // store is a cache of this configuration: closed until the app starts.
@@ -64,7 +64,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.gates = make(map[string]*gate.Gate)
 	a.stores = make(map[string]*store)
-	a.breakers = make(map[string]*gate.Breaker)
+	a.accounts = make(map[string]*gate.Account)
 	return nil
 }
 
@@ -162,12 +162,12 @@ func (a *App) use(opener cache.Opener) func(context.Context) (cache.Cache, error
 	}
 }
 
-// breaker returns that of a verifier account.
-func (a *App) breaker(account string) *gate.Breaker {
-	if a.breakers[account] == nil {
-		a.breakers[account] = gate.NewBreaker(a.logger)
+// account returns what gates of a verifier account share.
+func (a *App) account(name string) *gate.Account {
+	if a.accounts[name] == nil {
+		a.accounts[name] = gate.NewAccount(a.logger)
 	}
-	return a.breakers[account]
+	return a.accounts[name]
 }
 
 // gate returns the gate of that key, made by build where it is the first.

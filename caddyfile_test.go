@@ -42,11 +42,15 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"limits without a block":    {site("limits"), ":9", "needs a block"},
 		"limits with an argument":   {site("limits off"), ":9", "takes no arguments"},
 		"unknown limit":             {site("limits {\nip 5 1h\n}"), ":10", "there are number, client, global, attempts, sessions"},
-		"limit without a window":    {site("limits {\nclient 5\n}"), ":10", "write 'client 60 10m'"},
+		"limit without a window":    {site("limits {\nclient 5\n}"), ":10", "write 'client 60 10m 600 24h'"},
 		"limit of nothing":          {site("limits {\nattempts 0\n}"), ":10", "write 'attempts 10000'"},
 		"limit of no duration":      {site("limits {\nnumber 5 hour 30\n}"), ":10", "write 'number 5 1h 30'"},
-		"limit off that cannot be":  {site("limits {\nclient off\n}"), ":10", "write 'client 60 10m'"},
+		"limit off that cannot be":  {site("limits {\nclient off\n}"), ":10", "write 'client 60 10m 600 24h'"},
 		"limit set twice":           {site("limits {\nattempts 5\nattempts 6\n}"), ":11", "set twice, first in line 10"},
+		"client of three values":    {site("limits {\nclient 60 10m 600\n}"), ":10", "takes 2 or 4 values; write 'client 60 10m 600 24h'"},
+		"client, a shorter second":  {site("limits {\nclient 60 10m 600 5m\n}"), ":9", "the longer window and the larger number last"},
+		"client, the same twice":    {site("limits {\nclient 60 10m 600 10m\n}"), ":9", "or 'client 60 10m' for one window"},
+		"client, less in a longer":  {site("limits {\nclient 60 10m 59 24h\n}"), ":9", "write 'client 60 10m 600 24h'"},
 		"number, less from all":     {site("limits {\nnumber 30 1h 5\n}"), ":9", "the last being the larger one"},
 		"set twice":                 {site("region FR\nregion FR"), ":10", "set twice, first in line 9"},
 		"no value":                  {site("path"), ":9", "path takes exactly one value"},
@@ -197,7 +201,7 @@ func TestPlaceholderThatIsEmptyIsAnErrorAtLoad(t *testing.T) {
 // ways.
 func FuzzCaddyfile(f *testing.F) {
 	for _, seed := range []string{"", dqeBlock, dqeBlock + "\nmax_age 5m\noptional\ncountries FR GP", "brand \"a\" b\nsession_idle off", "cache memory {\n}", "verifier", "path /{x}",
-		"limits {\nnumber 5 1h 30\nclient 60 10m\nglobal off\nattempts 5\nsessions 6\n}", "cache bolt /x {\nsecret a\n}",
+		"limits {\nnumber 5 1h 30\nclient 60 10m 600 24h\nglobal off\nattempts 5\nsessions 6\n}", "cache bolt /x {\nsecret a\n}",
 		"cache redis a b:1 {\nusername a\npassword b\ntls {\nca c\n}\ntimeout 1s\nstale_if_error 2s\n}"} {
 		f.Add(seed)
 	}

@@ -1,6 +1,7 @@
 package numberverify
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -13,19 +14,25 @@ import (
 
 // Limits bound how often verifications are started, since each start may be
 // billed and may trouble a person. They are counted per verifier account, in the
-// cache, so that they outlive a reload and are shared where it is. Starts that
-// reach the provider count, whatever it answers; one that ends verified is taken
-// off its number's and its client's counts. What is left out holds by default.
+// cache, so that they outlive a reload and are shared where it is; directives of
+// one account that set other windows count each other's starts. Starts that reach
+// the provider count, whatever it answers; one that ends verified is taken off its
+// number's, its client's and its network's counts, for one number 20 times in 24h
+// at most. What is left out holds by default.
 type Limits struct {
-	// Starts of one number. Default: 5 in 1h from one client address, 30 from all.
+	// Starts of one number. Default: 5 in 1h from one client (an IPv4 address or
+	// an IPv6 /64; a /48 may twice as often), 30 from all.
 	Number *NumberLimit `json:"number,omitempty"`
 
 	// Starts from one client address, as Caddy's `client_ip` has it; of IPv6 a /64
-	// counts as one, and a /48 may start ten times as much. Default: 60 in 10m.
-	Client *RateLimit `json:"client,omitempty"`
+	// counts as one, and a /48 may start ten times as much. Default: 60 in 10m and
+	// 600 in 24h.
+	Client *ClientLimit `json:"client,omitempty"`
 
-	// Starts in all: the budget. At 80 % a warning is logged. A `max` of 0 is no
-	// limit. Default: 20000 in 24h.
+	// Starts in all: the budget. At 80 % a warning is logged. Of starts that are
+	// not verified one network (an IPv4 /16 or an IPv6 /32) may use up a quarter,
+	// or ten times what `client` lets one client start in its longer window,
+	// whichever is more. A `max` of 0 is no limit. Default: 20000 in 24h.
 	Global *RateLimit `json:"global,omitempty"`
 
 	// How many attempts may be in flight; of them at most 200 from one client
@@ -39,12 +46,24 @@ type Limits struct {
 
 // NumberLimit is how often one number may be tried.
 type NumberLimit struct {
-	// Starts from one client address.
+	// Starts from one client; an IPv6 /48 may start twice as many.
 	PerClient int64 `json:"per_client"`
 	// Starts from all addresses.
 	Max int64 `json:"max"`
 	// Within how long.
 	Window caddy.Duration `json:"window"`
+}
+
+// ClientLimit is how often one client may start, in two windows.
+type ClientLimit struct {
+	// How often.
+	Max int64 `json:"max"`
+	// Within how long.
+	Window caddy.Duration `json:"window"`
+	// How often within the longer window. Left out with it, there is none.
+	LongMax int64 `json:"long_max,omitempty"`
+	// The longer window.
+	LongWindow caddy.Duration `json:"long_window,omitempty"`
 }
 
 // RateLimit is how often something may happen.
@@ -65,7 +84,10 @@ func (l *Limits) withDefaults() *Limits {
 		full.Number = &NumberLimit{PerClient: 5, Max: 30, Window: caddy.Duration(time.Hour)}
 	}
 	if full.Client == nil {
-		full.Client = &RateLimit{Max: 60, Window: caddy.Duration(10 * time.Minute)}
+		full.Client = &ClientLimit{
+			Max: 60, Window: caddy.Duration(10 * time.Minute),
+			LongMax: 600, LongWindow: caddy.Duration(24 * time.Hour),
+		}
 	}
 	if full.Global == nil {
 		full.Global = &RateLimit{Max: 20_000, Window: caddy.Duration(24 * time.Hour)}
@@ -77,10 +99,17 @@ func (l *Limits) withDefaults() *Limits {
 
 // gate returns them as the gate takes them. They have their defaults.
 func (l *Limits) gate() gate.Limits {
+	rate := func(most int64, window caddy.Duration) gate.Rate {
+		return gate.Rate{Max: most, Window: time.Duration(window).Truncate(time.Millisecond)}
+	}
+	client := []gate.Rate{rate(l.Client.Max, l.Client.Window)}
+	if l.Client.LongMax > 0 {
+		client = append(client, rate(l.Client.LongMax, l.Client.LongWindow))
+	}
+	number := rate(l.Number.Max, l.Number.Window)
 	return gate.Limits{
-		NumberEach: l.Number.PerClient, NumberAll: l.Number.Max, NumberWindow: time.Duration(l.Number.Window),
-		Client: l.Client.Max, ClientWindow: time.Duration(l.Client.Window),
-		Global: l.Global.Max, GlobalWindow: time.Duration(l.Global.Window),
+		NumberEach: l.Number.PerClient, NumberAll: number.Max, NumberWindow: number.Window,
+		Client: client, Global: rate(l.Global.Max, l.Global.Window),
 		Attempts: l.Attempts, Sessions: l.Sessions,
 	}
 }
@@ -89,22 +118,30 @@ func (l *Limits) gate() gate.Limits {
 func (l *Limits) check() *optionError {
 	wrong := func(text string) *optionError { return &optionError{"limits", "", text} }
 	full := l.withDefaults()
+	client := full.Client
 	switch {
 	case full.Number.PerClient < 1 || full.Number.Max < 1 || full.Client.Max < 1 || full.Global.Max < 0 || full.Attempts < 1 || full.Sessions < 1:
 		return wrong("must be numbers from 1; only global can be off")
-	case full.Number.Window <= 0 || full.Client.Window <= 0 || (full.Global.Max > 0 && full.Global.Window <= 0):
-		return wrong("need windows longer than 0; write them like 10m, 1h or 24h")
+	case isShort(full.Number.Window), isShort(client.Window), full.Global.Max > 0 && isShort(full.Global.Window):
+		return wrong("need windows of a second or more; write them like 10m, 1h or 24h")
 	case full.Number.PerClient > full.Number.Max:
 		return wrong("let a number be tried more often from one client than from all; write 'number 5 1h 30', the last being the larger one")
+	case client.LongMax == 0 && client.LongWindow == 0:
+		return nil
+	case client.LongWindow <= client.Window, client.LongMax < client.Max:
+		return wrong("give a client a second window that is no longer, or has room for fewer, than the first; write 'client 60 10m 600 24h', the longer window and the larger number last, or 'client 60 10m' for one window")
 	default:
 		return nil
 	}
 }
 
+// isShort tells whether a window is none.
+func isShort(window caddy.Duration) bool { return time.Duration(window) < time.Second }
+
 // limitExamples are the subdirectives of limits, and how they are written.
 var limitExamples = map[string]string{
 	"number":   "number 5 1h 30",
-	"client":   "client 60 10m",
+	"client":   "client 60 10m 600 24h",
 	"global":   "global 20000 24h', or 'global off",
 	"attempts": "attempts 10000",
 	"sessions": "sessions 1000000",
@@ -114,7 +151,7 @@ var limitExamples = map[string]string{
 //
 //	limits {
 //		number   <starts from one client> <window> <starts from all>
-//		client   <starts> <window>
+//		client   <starts> <window> [<starts> <longer window>]
 //		global   <starts> <window> | off
 //		attempts <in flight>
 //		sessions <held>
@@ -155,8 +192,12 @@ func (l *Limits) read(name string, args []string) error {
 		l.Number = new(NumberLimit)
 		return readAll(args, &l.Number.PerClient, &l.Number.Window, &l.Number.Max)
 	case "client":
-		l.Client = new(RateLimit)
-		return readAll(args, &l.Client.Max, &l.Client.Window)
+		l.Client = new(ClientLimit)
+		values := []any{&l.Client.Max, &l.Client.Window, &l.Client.LongMax, &l.Client.LongWindow}
+		if len(args) != 2 && len(args) != 4 {
+			return errors.New("takes 2 or 4 values")
+		}
+		return readAll(args, values[:len(args)]...)
 	case "global":
 		l.Global = new(RateLimit)
 		if len(args) == 1 && args[0] == "off" {

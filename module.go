@@ -175,7 +175,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		return nil, err
 	}
 	return gate.New(gate.Config{
-		Verifier: v, Breaker: app.breaker(v.Account()), Cache: app.use(opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
+		Verifier: v, Account: app.account(v.Account()), Cache: app.use(opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
 		Origins: options.PublicURL, Path: options.Path,
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),

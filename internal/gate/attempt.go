@@ -298,7 +298,7 @@ func (g *Gate) resultDeadline(a *cache.Attempt) time.Time {
 func (g *Gate) ask(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string) (done <-chan struct{}, err error) {
 	a := *rec.Value.(*cache.Attempt)
 	isLast := a.Asked == 0 && time.Until(g.resultDeadline(&a)) <= lastChance
-	called, err := g.cfg.Breaker.Result(caller{a.Number, a.Client}, isLast)
+	called, err := g.cfg.Account.breaker.Result(caller{a.Number, a.Client}, isLast)
 	if err != nil {
 		return closed, g.postpone(ctx, o, key, rec, browser, err)
 	}

@@ -123,8 +123,34 @@ func (c *circuit) allow() (done func(error), err error) {
 	return done, nil
 }
 
+// isOpen tells whether allow would let nothing through.
+func (c *circuit) isOpen() bool {
+	switch c.State() {
+	case gobreaker.StateClosed:
+		return false
+	case gobreaker.StateHalfOpen:
+		counts := c.Counts()
+		return counts.Requests > counts.TotalExclusions // one is being let through
+	default:
+		return true
+	}
+}
+
 func (c *circuit) suspended() error {
 	return &suspendedError{until: time.Unix(0, c.until.Load())}
+}
+
+// Refuses returns why Start would let no call through; nil promises nothing.
+func (b *Breaker) Refuses() error {
+	for _, c := range []*circuit{b.mistake, b.outage} {
+		if c.isOpen() {
+			return c.suspended()
+		}
+	}
+	if len(b.calls) == cap(b.calls) {
+		return errCrowded
+	}
+	return nil
 }
 
 // Start lets the calls of a start through, or returns at once why not. Done is to

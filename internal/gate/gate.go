@@ -32,8 +32,8 @@ const touchesPerIdle = 60
 // Config is what the endpoints and all routes of one gate share.
 type Config struct {
 	Verifier verifier.Verifier
-	// Breaker stands before the verifier's account.
-	Breaker *Breaker
+	// Account is what all gates of the verifier's account share.
+	Account *Account
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
 	Cache func(context.Context) (cache.Cache, error)
@@ -94,6 +94,9 @@ type Gate struct {
 	// touchEvery is how often a session's use is noted; 0: never.
 	touchEvery time.Duration
 	routes     int
+
+	presses presses
+	samples sampler
 }
 
 // New makes a gate. Origins must have passed ParseOrigin.
@@ -111,6 +114,7 @@ func New(cfg Config) (*Gate, error) {
 		g.origins = append(g.origins, o)
 	}
 	g.numbers = phone.Rules{Region: cfg.Region, Countries: cfg.Countries, Understands: cfg.Verifier.Understands}
+	cfg.Account.add(&g.cfg.Limits, cfg.AttemptTTL+cfg.ResultWait)
 	var err error
 	g.index, err = newIndex(cfg.Secret, g.account)
 	return g, err

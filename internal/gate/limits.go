@@ -2,18 +2,12 @@ package gate
 
 import (
 	"cmp"
-	"context"
 	"encoding/hex"
-	"errors"
-	"math"
 	"net/http"
 	"net/netip"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/numberverify/caddy-number-verify/cache"
-	"github.com/numberverify/caddy-number-verify/internal/phone"
 )
 
 // Limits bound what visitors can start. Starts are counted per verifier account:
@@ -23,13 +17,11 @@ type Limits struct {
 	// within NumberWindow, NumberAll how many of it from all.
 	NumberEach, NumberAll int64
 	NumberWindow          time.Duration
-	// Client is how many starts pass from one client address within
-	// ClientWindow.
-	Client       int64
-	ClientWindow time.Duration
-	// Global is how many starts pass in all within GlobalWindow; 0: any number.
-	Global       int64
-	GlobalWindow time.Duration
+	// Client is how many starts pass from one client address, in one window or
+	// more.
+	Client []Rate
+	// Global is how many starts pass in all; 0: any number.
+	Global Rate
 	// Attempts is how many attempts may be in flight.
 	Attempts int64
 	// Sessions is how many sessions a cache of this process may hold before no
@@ -37,21 +29,44 @@ type Limits struct {
 	Sessions int64
 }
 
+// Rate is how often something may happen within a window, in whole milliseconds.
+type Rate struct {
+	Max    int64
+	Window time.Duration
+}
+
+// times is the rate for so many.
+func (r Rate) times(n int64) Rate { return Rate{min(r.Max, unlimited/n) * n, r.Window} }
+
 const (
+	// unlimited is the most events where something is counted for others alone.
+	unlimited = 1 << 52
 	// clientAttempts and browserAttempts are how many of the attempts in flight
 	// may be one client address's, and one browser's.
 	clientAttempts  = 200
 	browserAttempts = 5
-	// wideFactor is how much more than a client a whole IPv6 /48 may start,
-	// which one customer may have.
-	wideFactor = 10
+	// numberWide and clientWide are how many times what one client may start of
+	// a number, and of all, a whole IPv6 /48 may, which one customer may have.
+	numberWide = 2
+	clientWide = 10
+	// Of the budget one network (IPv4 /16, IPv6 /32) may use up a part in
+	// networkParts, and always what so many clients may start.
+	networkParts   = 4
+	networkClients = 10
 )
 
-// limit is one that a start has to pass. What becomes of the attempt decides what
-// is taken back.
-type limit struct {
-	name string
-	cache.Limit
+// refunds is how often a start of one number is taken back because it was
+// verified: who has the SIM must not start without bound.
+var refunds = Rate{20, 24 * time.Hour}
+
+// measure is a thing that starts are counted by, in each of some windows. What
+// becomes of the attempt decides what is taken back.
+type measure struct {
+	name    string
+	value   string
+	windows []time.Duration
+	// own are the gate's limits; in another window it only counts.
+	own []Rate
 	// returned says that the start is taken back when the attempt is verified:
 	// nobody can use up what is somebody else's by being whom he says.
 	returned bool
@@ -59,123 +74,115 @@ type limit struct {
 	inFlight bool
 }
 
+// most is the gate's limit within a window.
+func (m *measure) most(window time.Duration) int64 {
+	for _, rate := range m.own {
+		if rate.Window == window {
+			return rate.Max
+		}
+	}
+	return unlimited
+}
+
+// measures are those of one start.
+func (g *Gate) measures(s starter) []measure {
+	l, account := &g.cfg.Limits, g.cfg.Account
+	number, near, wide := s.number.E164, s.client.near, s.client.wide
+	each := Rate{l.NumberEach, l.NumberWindow}
+	flight := []time.Duration{account.flight}
+	inFlight := func(most int64) []Rate { return []Rate{{most, account.flight}} }
+	all := []measure{
+		{name: "number from one client", value: number + " " + near, windows: account.number, own: []Rate{each}, returned: true},
+		{name: "number", value: number, windows: account.number, own: []Rate{{l.NumberAll, l.NumberWindow}}, returned: true},
+		{name: "client", value: near, windows: account.client, own: l.Client, returned: true},
+		{name: "network", value: s.client.network, windows: account.global, own: l.networkShare(), returned: true},
+		{name: "global", windows: account.global, own: l.budget()},
+		{name: "attempts", windows: flight, own: inFlight(l.Attempts), inFlight: true},
+		{name: "attempts of one client", value: near, windows: flight, own: inFlight(clientAttempts), inFlight: true},
+		{name: "attempts of one browser", value: s.browser, windows: flight, own: inFlight(browserAttempts), inFlight: true},
+	}
+	if wide == "" {
+		return all
+	}
+	clients := make([]Rate, len(l.Client))
+	for i, rate := range l.Client {
+		clients[i] = rate.times(clientWide)
+	}
+	return append(all,
+		measure{name: "number from one IPv6 /48", value: number + " " + wide, windows: account.number, own: []Rate{each.times(numberWide)}, returned: true},
+		measure{name: "IPv6 /48", value: wide, windows: account.client, own: clients, returned: true},
+	)
+}
+
+// budget is the global limit, where there is one.
+func (l *Limits) budget() []Rate {
+	if l.Global.Max == 0 {
+		return nil
+	}
+	return []Rate{l.Global}
+}
+
+// networkShare is what of the budget one network may use up with starts that are
+// not verified. It never refuses what one client may start by itself.
+func (l *Limits) networkShare() []Rate {
+	if l.Global.Max == 0 {
+		return nil
+	}
+	longest := Rate{}
+	for _, rate := range l.Client {
+		if rate.Window > longest.Window {
+			longest = rate
+		}
+	}
+	return []Rate{{max(l.Global.Max/networkParts, longest.times(networkClients).Max), l.Global.Window}}
+}
+
+// limit is one of a measure that a start has to pass.
+type limit struct {
+	*measure
+	cache.Limit
+}
+
 // limits are those of one start.
 func (g *Gate) limits(s starter) []limit {
-	l := &g.cfg.Limits
-	flight := g.cfg.AttemptTTL + g.cfg.ResultWait
-	all := []limit{
-		{name: "number from one client", Limit: g.limit("number from client", s.number.E164+" "+s.client.near, l.NumberEach, l.NumberWindow), returned: true},
-		{name: "number", Limit: g.limit("number", s.number.E164, l.NumberAll, l.NumberWindow), returned: true},
-		{name: "client", Limit: g.limit("client", s.client.near, l.Client, l.ClientWindow), returned: true},
-		{name: "attempts", Limit: g.limit("attempts", "", l.Attempts, flight), inFlight: true},
-		{name: "attempts of one client", Limit: g.limit("attempts of client", s.client.near, clientAttempts, flight), inFlight: true},
-		{name: "attempts of one browser", Limit: g.limit("attempts of browser", s.browser, browserAttempts, flight), inFlight: true},
-	}
-	if s.client.wide != "" {
-		all = append(all, limit{name: "client's network", Limit: g.limit("network", s.client.wide, wideFactor*l.Client, l.ClientWindow), returned: true})
-	}
-	if l.Global > 0 {
-		all = append(all, limit{name: "global", Limit: g.limit("global", "", l.Global, l.GlobalWindow)})
+	var all []limit
+	measures := g.measures(s)
+	for i := range measures {
+		m := &measures[i]
+		key := g.countKey(m.name, m.value)
+		for _, window := range m.windows {
+			all = append(all, limit{m, cache.Limit{Key: key, Max: m.most(window), Window: window}})
+		}
 	}
 	return all
 }
 
-func (g *Gate) limit(what, value string, most int64, window time.Duration) cache.Limit {
+// countKey is the key of what is counted.
+func (g *Gate) countKey(what, value string) cache.Key {
 	secret := hex.EncodeToString(g.index.sum("limit "+what, value))
-	return cache.Limit{Key: cache.Key{Kind: cache.KindCount, Realm: g.account, Secret: secret}, Max: most, Window: window}
-}
-
-// admit counts a start against all limits, in one step, and notes in the attempt
-// what its end takes back. Where a limit is reached it returns the code, and how
-// long it takes until that one is free again.
-func (g *Gate) admit(ctx context.Context, s starter, attempt *cache.Attempt) (counted []cache.Counted, code Code, retry time.Duration) {
-	c, err := g.cfg.Cache(ctx)
-	if err != nil {
-		return nil, g.failed("start", cacheError(err)), 0
-	}
-	if sized, ok := c.(cache.Sized); ok && sized.Sessions() >= g.cfg.Limits.Sessions {
-		return nil, g.failed("start", cache.ErrFull), 0
-	}
-	limits := g.limits(s)
-	asked := make([]cache.Limit, len(limits))
-	for i := range limits {
-		asked[i] = limits[i].Limit
-	}
-	counted, err = c.Count(ctx, asked)
-	var reached *cache.LimitError
-	if errors.As(err, &reached) && reached.Limit < len(limits) {
-		return nil, g.limited(ctx, limits[reached.Limit], s), reached.Retry
-	}
-	if err != nil {
-		return nil, g.failed("start", cacheError(err)), 0
-	}
-	for i, event := range counted {
-		switch {
-		case limits[i].inFlight:
-			attempt.InFlight = append(attempt.InFlight, event)
-		case limits[i].returned:
-			attempt.Counted = append(attempt.Counted, event)
-		case event.Total == budgetWarning(limits[i].Max):
-			g.log.Warn("80 % of the global limit of starts is used", zap.Int64("starts", event.Total), zap.Int64("limit", limits[i].Max))
-		}
-	}
-	return counted, "", 0
-}
-
-// limited tells the visitor's code for a limit that is reached.
-func (g *Gate) limited(ctx context.Context, l limit, s starter) Code {
-	code := RateLimited
-	if l.inFlight {
-		code = Busy
-	}
-	g.log.Warn("start refused by a limit", zap.String("limit", l.name), zap.String("code", string(code)), clientField(ctx),
-		zap.String("number", phone.Mask(s.number.E164)))
-	return code
-}
-
-func budgetWarning(limit int64) int64 { return int64(math.Ceil(float64(limit) * 0.8)) }
-
-// release takes back what an attempt has counted, now that it has ended.
-func (g *Gate) release(ctx context.Context, a *cache.Attempt, isVerified bool) {
-	counted := a.InFlight
-	if isVerified {
-		counted = append(counted[:len(counted):len(counted)], a.Counted...)
-	}
-	g.uncount(ctx, counted)
-}
-
-// uncount takes back events. They leave by themselves where that fails.
-func (g *Gate) uncount(ctx context.Context, counted []cache.Counted) {
-	if len(counted) == 0 {
-		return
-	}
-	c, err := g.cfg.Cache(ctx)
-	if err == nil {
-		err = c.Uncount(ctx, counted)
-	}
-	if err != nil {
-		g.log.Warn("counts not taken back", zap.Error(err))
-	}
+	return cache.Key{Kind: cache.KindCount, Realm: g.account, Secret: secret}
 }
 
 // client is where a request comes from, as far as limits are concerned.
 type client struct {
 	// near is the address, or the /64 of an IPv6 address, of which a customer
-	// has at least one. wide is its /48; "" for IPv4.
-	near, wide string
+	// has at least one. wide is its /48; "" for IPv4. network is what a whole
+	// operator may have: the /16, or the /32 of an IPv6 address.
+	near, wide, network string
 }
 
 // clientOf reads the client's address. What is none counts as one.
 func (g *Gate) clientOf(r *http.Request) client {
 	addr, err := netip.ParseAddr(g.cfg.ClientIP(r))
 	if err != nil {
-		return client{near: "unknown"}
+		return client{near: "unknown", network: "unknown"}
 	}
 	addr = addr.Unmap().WithZone("")
+	prefix := func(bits int) string { return netip.PrefixFrom(addr, bits).Masked().String() }
 	if addr.Is4() {
-		return client{near: addr.String()}
+		return client{near: addr.String(), network: prefix(16)}
 	}
-	return client{near: netip.PrefixFrom(addr, 64).Masked().String(), wide: netip.PrefixFrom(addr, 48).Masked().String()}
+	return client{near: prefix(64), wide: prefix(48), network: prefix(32)}
 }
 
 // callerOf names a client to the breaker, and in the attempt, without its address:

@@ -258,12 +258,12 @@ func (m *model) load() error {
 		return err
 	}
 	m.gate, err = New(Config{
-		Verifier: m, Breaker: NewBreaker(zap.NewNop()), Pages: visible, Log: zap.NewNop(),
+		Verifier: m, Account: NewAccount(zap.NewNop()), Pages: visible, Log: zap.NewNop(),
 		Cache:   func(context.Context) (cache.Cache, error) { return failing{m.store, &m.down, m.delays}, nil },
 		Origins: []string{"https://www.example.com"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
 		ClientIP: func(*http.Request) string { return "192.0.2.1" }, Secret: "secret",
 		Limits: Limits{
-			NumberEach: 1000, NumberAll: 1000, NumberWindow: time.Hour, Client: 1000, ClientWindow: time.Hour,
+			NumberEach: 1000, NumberAll: 1000, NumberWindow: time.Hour, Client: []Rate{{1000, time.Hour}},
 			Attempts: 1000, Sessions: 1000,
 		},
 		AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",

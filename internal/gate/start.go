@@ -50,33 +50,41 @@ func (g *Gate) pressKey(s starter) cache.Key {
 // The work goes on when the visitor's request ends, since the second tap ends the
 // first request.
 func (g *Gate) start(r *http.Request, s starter) *cache.Press {
-	ctx, cancel := context.WithTimeout(r.Context(), startTime+pressTTL)
+	return g.presses.do(r.Context(), g.pressKey(s), func() *cache.Press {
+		return g.press(context.WithoutCancel(r.Context()), s)
+	})
+}
+
+// press looks for the same press, on whichever node, and begins an attempt where
+// there is none.
+func (g *Gate) press(ctx context.Context, s starter) *cache.Press {
+	patience, cancel := context.WithTimeout(ctx, startTime+pressTTL)
 	defer cancel()
 	for {
-		press, rec, err := get[cache.Press](ctx, g, g.pressKey(s))
+		earlier, rec, err := get[cache.Press](patience, g, g.pressKey(s))
 		switch {
 		case errors.Is(err, cache.ErrNotFound):
 			rec = nil
 		case err != nil:
 			return pressOf(g.failed("start", err))
-		case press.Code != "":
-			return press
-		case press.URL == "":
-			if !pause(ctx, pressPoll) {
+		case earlier.Code != "":
+			return earlier
+		case earlier.URL == "":
+			if !pause(patience, pressPoll) {
 				return pressOf(Busy)
 			}
 			continue
-		case g.isWaiting(ctx, s.origin, press.Attempt):
-			return press
+		case g.isWaiting(patience, s.origin, earlier.Attempt):
+			return earlier
 		}
-		err = g.replace(ctx, g.pressKey(s), rec, newClaim())
+		press, err := g.firstPress(ctx, s, rec)
 		if errors.Is(err, cache.ErrConflict) {
-			continue
+			continue // another node was faster
 		}
 		if err != nil {
 			return pressOf(g.failed("start", err))
 		}
-		return g.firstPress(context.WithoutCancel(ctx), s)
+		return press
 	}
 }
 
@@ -89,12 +97,20 @@ func (g *Gate) isWaiting(ctx context.Context, o *origin, id string) bool {
 	return err == nil && a.Phase == cache.PhaseStarted && time.Now().Before(a.Deadline)
 }
 
-// firstPress starts the attempt and leaves its answer for later presses.
-func (g *Gate) firstPress(ctx context.Context, s starter) *cache.Press {
+// firstPress starts the attempt and leaves its answer for later presses, in place
+// of an earlier one. Nothing is stored before the start is admitted.
+// cache.ErrConflict means that the same press was made elsewhere.
+func (g *Gate) firstPress(ctx context.Context, s starter, earlier *cache.Record) (*cache.Press, error) {
+	admitted, refused := g.admit(ctx, s)
+	if refused != nil {
+		return refused, nil
+	}
+	if err := g.replace(ctx, g.pressKey(s), earlier, newClaim()); err != nil {
+		g.withdraw(ctx, admitted)
+		return nil, err
+	}
 	began := time.Now()
-	letGo := g.keepClaimed(ctx, g.pressKey(s))
-	press := g.begin(ctx, s)
-	letGo()
+	press := g.beginClaimed(ctx, s, admitted)
 	life := max(pressTTL-time.Since(began), failedPressTTL)
 	if press.Code != "" {
 		life = failedPressTTL
@@ -103,7 +119,14 @@ func (g *Gate) firstPress(ctx context.Context, s starter) *cache.Press {
 	if err := g.put(ctx, g.pressKey(s), &cache.Record{Value: &stored, Expires: time.Now().Add(life)}); err != nil {
 		g.log.Warn("press not remembered", zap.Error(err))
 	}
-	return press
+	return press, nil
+}
+
+// beginClaimed begins the attempt while the claim on its press is kept up.
+func (g *Gate) beginClaimed(ctx context.Context, s starter, admitted *admission) *cache.Press {
+	letGo := g.keepClaimed(ctx, g.pressKey(s))
+	defer letGo()
+	return g.begin(ctx, s, admitted)
 }
 
 // newClaim is a press that is being answered.
@@ -130,10 +153,9 @@ func (g *Gate) keepClaimed(ctx context.Context, key cache.Key) (letGo func()) {
 	}
 }
 
-// begin counts the start and makes the attempt's record, so that nothing is
-// billed that was too much or could not be finished, calls the provider, and
-// completes the record.
-func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
+// begin makes the record of an admitted attempt, so that nothing is billed that
+// could not be finished, calls the provider, and completes the record.
+func (g *Gate) begin(ctx context.Context, s starter, admitted *admission) *cache.Press {
 	g.CheckSecret(ctx)
 	nonce := newID()
 	id := attemptID(nonce)
@@ -142,25 +164,15 @@ func (g *Gate) begin(ctx context.Context, s starter) *cache.Press {
 		Phase: cache.PhaseStarted, Browser: hashID(s.browser), Client: g.callerOf(s.client),
 		Account: g.account, Number: s.number.E164, Region: s.number.Region,
 		Return: s.back, Deadline: time.Now().Add(g.cfg.AttemptTTL),
-	}
-	counted, code, retry := g.admit(ctx, s, attempt)
-	if code != "" {
-		return &cache.Press{Code: string(code), RetryAt: retryAt(retry)}
-	}
-	// only now: what a limit refuses must not take up calls
-	done, err := g.cfg.Breaker.Start(caller{s.number.E164, attempt.Client})
-	if err != nil {
-		g.uncount(ctx, counted)
-		return &cache.Press{Code: string(g.notAllowed("start", err)), RetryAt: suspendedUntil(err)}
+		InFlight: admitted.inFlight, Counted: admitted.returned,
 	}
 	reserved := g.attemptRecord(attempt)
 	if err := g.replace(ctx, key, nil, reserved); err != nil {
-		done(errNotCalled)
-		g.uncount(ctx, counted)
+		g.withdraw(ctx, admitted)
 		return pressOf(g.failed("start", err))
 	}
 	started, err := g.callStart(ctx, s, nonce)
-	done(err)
+	admitted.called(err)
 	if err != nil {
 		return pressOf(g.startFailed(ctx, s, key, attempt, err))
 	}
@@ -200,13 +212,6 @@ func (g *Gate) callStart(ctx context.Context, s starter, nonce string) (*verifie
 	return started, err
 }
 
-func retryAt(after time.Duration) time.Time {
-	if after == 0 {
-		return time.Time{}
-	}
-	return time.Now().Add(after)
-}
-
 // startFailed ends an attempt that the provider did not begin.
 func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, attempt *cache.Attempt, err error) Code {
 	code := g.failed("start", err)
@@ -230,10 +235,14 @@ func (g *Gate) claim(ctx context.Context, value string, until time.Time) error {
 	return err
 }
 
-// notAllowed returns the visitor's code where the provider is not to be called.
+// notAllowed returns the visitor's code where the provider is not to be called. As
+// long as that is so anybody can cause it, so it is logged in samples.
 func (g *Gate) notAllowed(step string, err error) Code {
-	g.log.Info("provider not called", zap.String("step", step), zap.String("code", string(codeOf(err))), zap.Error(err))
-	return codeOf(err)
+	code := codeOf(err)
+	if leftOut, ok := g.samples.take("provider not called"); ok {
+		g.log.Info("provider not called", zap.String("step", step), zap.String("code", string(code)), zap.Error(err), zap.Int64("left_out", leftOut))
+	}
+	return code
 }
 
 // failed logs an error that the site's operator may have to act on and returns

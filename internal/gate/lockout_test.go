@@ -1,0 +1,474 @@
+package gate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/memory"
+	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+// defaultLimits are those of the documentation.
+var defaultLimits = Limits{
+	NumberEach: 5, NumberAll: 30, NumberWindow: time.Hour,
+	Client:   []Rate{{60, 10 * time.Minute}, {600, 24 * time.Hour}},
+	Global:   Rate{20_000, 24 * time.Hour},
+	Attempts: 10_000, Sessions: 1_000_000,
+}
+
+// stage is a provider's account and a cache, before which there are gates.
+type stage struct {
+	t       *testing.T
+	store   *observedCache
+	account *Account
+	logs    *observer.ObservedLogs
+	log     *zap.Logger
+	starts  atomic.Int64
+	took    time.Duration // by each start
+	err     error         // of each start
+	lost    error         // of each result
+	nonce   string        // of the last start
+}
+
+// observedCache counts what changes it. Between the count of a start and what
+// comes next there is time for others.
+type observedCache struct {
+	cache.Cache
+	writes atomic.Int64
+}
+
+func (c *observedCache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	c.writes.Add(1)
+	return c.Cache.Put(ctx, key, rec)
+}
+
+func (c *observedCache) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	c.writes.Add(1)
+	return c.Cache.Replace(ctx, key, old, rec)
+}
+
+func (c *observedCache) Count(ctx context.Context, limits []cache.Limit) ([]cache.Counted, error) {
+	counted, err := c.Cache.Count(ctx, limits)
+	if err == nil {
+		c.writes.Add(1)
+		pause(ctx, time.Millisecond)
+	}
+	return counted, err
+}
+
+// onStage runs a test in a time of its own.
+func onStage(t *testing.T, test func(t *testing.T, s *stage)) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.DebugLevel)
+		s := &stage{t: t, store: &observedCache{Cache: memory.New(memory.Options{})}, logs: logs, log: zap.New(core)}
+		s.account = NewAccount(s.log)
+		test(t, s)
+		if err := s.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// gate is one with limits, or another node's.
+func (s *stage) gate(limits Limits) *Gate {
+	s.t.Helper()
+	visible, err := pages.New(pages.Options{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	g, err := New(Config{
+		Verifier: s, Account: s.account, Pages: visible, Log: s.log,
+		Cache:   func(context.Context) (cache.Cache, error) { return s.store, nil },
+		Origins: []string{"http://localhost"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
+		ClientIP: func(r *http.Request) string { return r.Header.Get("X-Test-Address") }, Secret: "secret",
+		Limits: limits, AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	g.AddRoute(Route{SessionTTL: time.Hour})
+	return g
+}
+
+// Account implements verifier.Verifier.
+func (*stage) Account() string { return "stage" }
+
+// Secret implements verifier.Verifier.
+func (*stage) Secret() string { return "the stage's secret" }
+
+// Understands implements verifier.Verifier.
+func (*stage) Understands(string) bool { return true }
+
+// Start implements verifier.Verifier.
+func (s *stage) Start(_ context.Context, req verifier.StartRequest) (*verifier.Started, error) {
+	n := s.starts.Add(1)
+	s.nonce = req.State
+	pause(context.Background(), s.took)
+	if s.err != nil {
+		return nil, s.err
+	}
+	return &verifier.Started{URL: fmt.Sprint("https://operator.example/", n), Expires: time.Now().Add(10 * time.Minute)}, nil
+}
+
+// Callback implements verifier.Verifier.
+func (*stage) Callback(state verifier.State, _ url.Values) (verifier.State, error) { return state, nil }
+
+// Result implements verifier.Verifier.
+func (s *stage) Result(context.Context, verifier.State) (verifier.Outcome, error) {
+	return verifier.Verified, s.lost
+}
+
+// press starts a verification from an address, by a browser; it returns the
+// operator's URL or the refusal's code.
+func press(g *Gate, address, browser, number string) string {
+	body := strings.NewReader(`{"number":"` + number + `","return":"/account/"}`)
+	r := httptest.NewRequest(http.MethodPost, "http://localhost/.number-verify/start", body)
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	r.Header.Set("X-Test-Address", address)
+	r.AddCookie(&http.Cookie{Name: "number-verify-browser", Value: browser})
+	w := httptest.NewRecorder()
+	v := NewVisit(r.Method, r.URL)
+	g.Strip(r, v, "X-Verified-")
+	g.ServeEndpoint(w, r, v)
+	var answer struct {
+		Code string `json:"code"`
+		URL  string `json:"redirect_url"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+		return fmt.Sprintf("%d %v", w.Code, err)
+	}
+	return answer.Code + answer.URL
+}
+
+// anyNumber is one of ten thousand.
+func anyNumber(i int) string { return fmt.Sprintf("+336399%d%04d", 8, i%10_000) }
+
+// passes tells whether a start by a new browser reaches the operator.
+func passes(g *Gate, address, number string) bool {
+	return strings.HasPrefix(press(g, address, newID(), number), "https://operator.example/")
+}
+
+func TestAFewStrangersDoNotUseUpTheBudgetOfADay(t *testing.T) {
+	few := func(format string, n int) (addresses []string) {
+		for i := range n {
+			addresses = append(addresses, fmt.Sprintf(format, i+1))
+		}
+		return addresses
+	}
+	hourly, small := defaultLimits, defaultLimits
+	hourly.Global.Max = 2450
+	small.Client, small.Global.Max = []Rate{{6, 10 * time.Minute}, {60, 24 * time.Hour}}, 2000
+	many := append(few("192.0.2.%d", 200), few("192.0.3.%d", 200)...)
+	var inOne32 []string
+	for i := range 400 {
+		inOne32 = append(inOne32, fmt.Sprintf("2001:db8:%x::1", i))
+	}
+	for name, test := range map[string]struct {
+		limits    Limits
+		addresses []string
+		hours     int
+		each      int
+		most      int64
+	}{
+		"three IPv4 addresses":                    {hourly, few("192.0.2.%d", 3), 14, 60, 3 * 600},
+		"four /64s of one /48":                    {hourly, few("2001:db8:0:%d::1", 4), 14, 60, 4 * 600},
+		"400 addresses of one network":            {small, many, 1, 6, 600},
+		"400 lines of one operator, each its /48": {small, inOne32, 1, 6, 600},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(t *testing.T, s *stage) {
+				g, n := s.gate(test.limits), 0
+				for range test.hours {
+					for _, address := range test.addresses {
+						for range test.each {
+							n++
+							press(g, address, newID(), anyNumber(n))
+						}
+					}
+					pause(t.Context(), 59*time.Minute)
+				}
+				if got := s.starts.Load(); got > test.most {
+					t.Errorf("%d starts of %d reached the provider, want %d at most", got, n, test.most)
+				}
+				if !passes(g, "198.51.100.1", anyNumber(0)) {
+					t.Error("there is nothing left for others")
+				}
+			})
+		})
+	}
+}
+
+func TestShareOfANetworkNeverRefusesWhatOneClientMayStart(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		limits := defaultLimits
+		limits.Global.Max = 10
+		g := s.gate(limits)
+		for i := range 12 {
+			if passed := passes(g, "192.0.2.1", anyNumber(i)); passed != (i < 10) {
+				t.Errorf("start %d passes: %v", i, passed)
+			}
+		}
+	})
+}
+
+func TestClientIsHeldByBothOfItsWindows(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		limits, n := defaultLimits, 0
+		limits.Client = []Rate{{3, 10 * time.Minute}, {5, 24 * time.Hour}}
+		g := s.gate(limits)
+		for i, want := range []int{3, 2, 0} {
+			passed := 0
+			for range 5 {
+				if n++; passes(g, "192.0.2.1", anyNumber(n)) {
+					passed++
+				}
+			}
+			if passed != want {
+				t.Errorf("%d pass in window %d, want %d", passed, i, want)
+			}
+			pause(t.Context(), 11*time.Minute)
+		}
+		pause(t.Context(), 25*time.Hour)
+		if !passes(g, "192.0.2.1", anyNumber(0)) {
+			t.Error("none the day after")
+		}
+	})
+}
+
+func TestOneIPv6LineDoesNotLockANumber(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g := s.gate(defaultLimits)
+		for i := range 256 {
+			for range 2 {
+				press(g, fmt.Sprintf("2001:db8:1:%x::1", i), newID(), anyNumber(7))
+			}
+		}
+		if n := s.starts.Load(); n != 10 {
+			t.Errorf("%d starts of one /48, want twice the five of one client", n)
+		}
+		if !passes(g, "198.51.100.1", anyNumber(7)) {
+			t.Error("the number's owner is locked out")
+		}
+		if !passes(g, "2001:db8:2::1", anyNumber(7)) {
+			t.Error("the number's owner is locked out in the next /48")
+		}
+	})
+}
+
+func TestRefusedStartsStoreNothingAndAreLoggedInSamples(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g := s.gate(defaultLimits)
+		for i := range 60 {
+			press(g, "192.0.2.1", newID(), anyNumber(i))
+		}
+		pause(t.Context(), time.Second)
+		before := s.store.writes.Load()
+		for i := range 1000 {
+			if got := press(g, "192.0.2.1", newID(), anyNumber(i)); got != "rate_limited" {
+				t.Fatalf("start %d: %s", i, got)
+			}
+		}
+		if n := s.store.writes.Load() - before; n != 0 {
+			t.Errorf("%d writes", n)
+		}
+		pause(t.Context(), time.Second)
+		press(g, "192.0.2.1", newID(), anyNumber(1))
+		lines := s.logs.FilterMessage("start refused by a limit").All()
+		if len(lines) != 2 || lines[1].ContextMap()["left_out"] != int64(999) {
+			t.Errorf("%d lines: %v", len(lines), lines)
+		}
+	})
+}
+
+// Browsers and numbers cost a stranger nothing: starts that a breaker refuses must
+// not make counters, which would take up the room of others.
+func TestStartsDuringAnOutageStoreNothing(t *testing.T) {
+	for name, err := range map[string]error{"outage": outage, "misconfiguration": mistake} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(t *testing.T, s *stage) {
+				g := s.gate(defaultLimits)
+				s.err = err
+				for i := range 10 {
+					press(g, fmt.Sprint("192.0.2.", i), newID(), anyNumber(i))
+				}
+				before, called := s.store.writes.Load(), s.starts.Load()
+				for i := range 1000 {
+					if got := press(g, "192.0.2.99", newID(), anyNumber(i)); got != "provider_unavailable" {
+						t.Fatalf("start %d: %s", i, got)
+					}
+				}
+				if n := s.store.writes.Load() - before; n != 0 || s.starts.Load() != called {
+					t.Errorf("%d writes, %d starts", n, s.starts.Load()-called)
+				}
+				if n := s.logs.FilterMessage("provider not called").Len(); n != 1 {
+					t.Errorf("%d lines in the log", n)
+				}
+			})
+		})
+	}
+}
+
+func TestTwoTapsAtOnceAtTheLimitAreOneStart(t *testing.T) {
+	limits := defaultLimits
+	limits.NumberEach, limits.NumberAll = 1, 1
+	onStage(t, func(t *testing.T, s *stage) {
+		s.took = time.Second
+		g, browser := s.gate(limits), newID()
+		for i, got := range tapTogether(browser, g, g, g) {
+			if got != "https://operator.example/1" {
+				t.Errorf("tap %d: %s", i, got)
+			}
+		}
+		if n := s.starts.Load(); n != 1 {
+			t.Errorf("%d starts", n)
+		}
+		if got := press(g, "192.0.2.1", newID(), anyNumber(1)); got != "rate_limited" {
+			t.Errorf("another browser: %s", got)
+		}
+	})
+}
+
+// Both nodes have counted when one of them finds that the other is at it.
+func TestTapsOnTwoNodesAtOnceCountOnce(t *testing.T) {
+	limits := defaultLimits
+	limits.NumberEach, limits.NumberAll = 2, 2
+	onStage(t, func(t *testing.T, s *stage) {
+		s.took = time.Second
+		g, other := s.gate(limits), s.gate(limits)
+		for i, got := range tapTogether(newID(), g, other) {
+			if got != "https://operator.example/1" {
+				t.Errorf("tap %d: %s", i, got)
+			}
+		}
+		if !passes(g, "192.0.2.1", anyNumber(1)) || passes(g, "192.0.2.1", anyNumber(1)) {
+			t.Error("the two taps do not count as one")
+		}
+		if n := s.starts.Load(); n != 2 {
+			t.Errorf("%d starts", n)
+		}
+	})
+}
+
+// tapTogether taps once on each node at the same time.
+func tapTogether(browser string, nodes ...*Gate) []string {
+	answers := make([]string, len(nodes))
+	var sent sync.WaitGroup
+	for i, g := range nodes {
+		sent.Go(func() { answers[i] = press(g, "192.0.2.1", browser, anyNumber(1)) })
+	}
+	sent.Wait()
+	return answers
+}
+
+// The first press may panic, in a verifier of somebody else's: those that wait for
+// it are refused.
+func TestPressThatPanicsRefusesWhoWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p presses
+		go func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("the panic is lost")
+				}
+			}()
+			p.do(t.Context(), cache.Key{}, func() *cache.Press {
+				pause(t.Context(), time.Second)
+				panic("verifier")
+			})
+		}()
+		synctest.Wait()
+		got := p.do(t.Context(), cache.Key{}, func() *cache.Press { return &cache.Press{URL: "a second start"} })
+		if got.Code != string(ProviderUnavailable) {
+			t.Errorf("%+v", got)
+		}
+		got = p.do(t.Context(), cache.Key{}, func() *cache.Press { return &cache.Press{URL: "anew"} })
+		if got.URL != "anew" {
+			t.Errorf("after it: %+v", got)
+		}
+	})
+}
+
+func TestVisitorWhoWaitsForHisFirstTapMayLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p presses
+		go p.do(t.Context(), cache.Key{}, func() *cache.Press {
+			pause(context.Background(), time.Minute)
+			return pressOf(Busy)
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		p.do(ctx, cache.Key{}, func() *cache.Press { return nil })
+		if waited := time.Since(began); waited != time.Second {
+			t.Errorf("he waits %v", waited)
+		}
+		pause(t.Context(), time.Hour)
+	})
+}
+
+func TestOneStrangerDoesNotOpenTheBreakerWhateverHeStarts(t *testing.T) {
+	for name, address := range map[string]func(i int) string{
+		"from one address": func(int) string { return "192.0.2.1" },
+		"from one /48":     func(i int) string { return fmt.Sprintf("2001:db8:1:%x::1", i) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(t *testing.T, s *stage) {
+				g := s.gate(defaultLimits)
+				s.err = outage
+				for i := range 30 {
+					press(g, address(i), newID(), anyNumber(i))
+				}
+				s.err = nil
+				if !passes(g, "198.51.100.1", anyNumber(99)) {
+					t.Error("nobody else is let through")
+				}
+			})
+		})
+	}
+}
+
+// Results fail as well: the attempt knows whose it is, wherever he comes back.
+func TestOneStrangerDoesNotOpenTheBreakerByHisResults(t *testing.T) {
+	for clients := range 2 {
+		t.Run(fmt.Sprint("with so many others: ", clients), func(t *testing.T) {
+			onStage(t, func(t *testing.T, s *stage) {
+				g := s.gate(defaultLimits)
+				s.lost = &verifier.Error{Call: "result", Again: true, Err: context.DeadlineExceeded}
+				browser, nonces := newID(), []string(nil)
+				for i := range 4 {
+					press(g, fmt.Sprint("192.0.2.", i%(clients+1)), browser, anyNumber(i))
+					nonces = append(nonces, s.nonce)
+				}
+				for i, nonce := range nonces { // three calls each
+					r := httptest.NewRequest(http.MethodGet, "http://localhost/.number-verify/callback?state="+nonce, nil)
+					r.Header.Set("X-Test-Address", fmt.Sprint("203.0.113.", i))
+					r.AddCookie(&http.Cookie{Name: "number-verify-browser", Value: browser})
+					v := NewVisit(r.Method, r.URL)
+					g.Strip(r, v, "X-Verified-")
+					g.ServeEndpoint(httptest.NewRecorder(), r, v)
+				}
+				if passed := passes(g, "198.51.100.1", anyNumber(99)); passed != (clients == 0) {
+					t.Errorf("a start of somebody else passes: %v", passed)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,58 @@
+package gate
+
+import (
+	"context"
+	"sync"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// presses makes equal presses of the button that are answered at the same time
+// one. What singleflight does, but who waits may leave, and a panic refuses the
+// others and goes up the stack of the first, where net/http catches it.
+type presses struct {
+	mu    sync.Mutex
+	under map[cache.Key]*answering
+}
+
+// answering is a press that is being answered.
+type answering struct {
+	done  chan struct{}
+	press *cache.Press
+}
+
+// do answers the press under key, or waits until another caller has.
+func (p *presses) do(ctx context.Context, key cache.Key, answer func() *cache.Press) *cache.Press {
+	a, isFirst := p.join(key)
+	if !isFirst {
+		select {
+		case <-a.done:
+			return a.press
+		case <-ctx.Done():
+			return pressOf(Busy) // which nobody reads any more
+		}
+	}
+	defer func() {
+		p.mu.Lock()
+		delete(p.under, key)
+		p.mu.Unlock()
+		close(a.done)
+	}()
+	a.press = answer()
+	return a.press
+}
+
+// join returns what is answering the press; the first to come has to.
+func (p *presses) join(key cache.Key) (a *answering, isFirst bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a, ok := p.under[key]; ok {
+		return a, false
+	}
+	if p.under == nil {
+		p.under = make(map[cache.Key]*answering)
+	}
+	a = &answering{done: make(chan struct{}), press: pressOf(ProviderUnavailable)}
+	p.under[key] = a
+	return a, true
+}

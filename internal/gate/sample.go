@@ -1,0 +1,40 @@
+package gate
+
+import (
+	"sync"
+	"time"
+)
+
+// sampler keeps what anybody can cause from filling the log: of each name one line
+// a second is written. Names are the code's own, so that there are only a few.
+type sampler struct {
+	mu    sync.Mutex
+	lines map[string]*sampled
+}
+
+type sampled struct {
+	last    time.Time
+	leftOut int64
+}
+
+// take tells whether to log, and how many of that name were left out since the
+// last that was.
+func (s *sampler) take(name string) (leftOut int64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	line := s.lines[name]
+	if line == nil {
+		if s.lines == nil {
+			s.lines = make(map[string]*sampled)
+		}
+		line = new(sampled)
+		s.lines[name] = line
+	}
+	now := time.Now()
+	if since := now.Sub(line.last); 0 <= since && since < time.Second {
+		line.leftOut++
+		return 0, false
+	}
+	leftOut, line.leftOut, line.last = line.leftOut, 0, now
+	return leftOut, true
+}
