@@ -48,7 +48,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"limit off that cannot be":  {site("limits {\nclient off\n}"), ":10", "write 'client 60 10m 600 24h'"},
 		"limit set twice":           {site("limits {\nattempts 5\nattempts 6\n}"), ":11", "set twice, first in line 10"},
 		"client of three values":    {site("limits {\nclient 60 10m 600\n}"), ":10", "takes 2 or 4 values; write 'client 60 10m 600 24h'"},
-		"client, a shorter second":  {site("limits {\nclient 60 10m 600 5m\n}"), ":9", "the longer window and the larger number last"},
+		"client, a shorter second":  {site("limits {\nclient 60 10m 600 5m\n}"), ":9", "must be longer than the first, and its number no smaller"},
 		"client, the same twice":    {site("limits {\nclient 60 10m 600 10m\n}"), ":9", "or 'client 60 10m' for one window"},
 		"client, less in a longer":  {site("limits {\nclient 60 10m 59 24h\n}"), ":9", "write 'client 60 10m 600 24h'"},
 		"number, less from all":     {site("limits {\nnumber 30 1h 5\n}"), ":9", "the last being the larger one"},

@@ -177,30 +177,47 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 	}
 }
 
-func TestReadmeLinksToWhatExists(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
+func TestDocumentationLinksToWhatExists(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no documentation: %v", err)
 	}
-	anchors := make(map[string]bool)
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllSubmatch(readme, -1) {
-		name := regexp.MustCompile("[^a-z0-9_ -]").ReplaceAllString(strings.ToLower(string(m[1])), "")
-		anchors["#"+strings.ReplaceAll(name, " ", "-")] = true
-	}
-	for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllSubmatch(readme, -1) {
-		target := string(m[1])
-		switch {
-		case strings.HasPrefix(target, "https://"):
-		case strings.HasPrefix(target, "#"):
-			if !anchors[target] {
-				t.Errorf("no heading %s", target)
+	for _, page := range append(pages, "README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(string(m[1]), "#")
+			if strings.HasPrefix(target, "https://") {
+				continue
 			}
-		default:
-			if _, err := os.Stat(target); err != nil {
-				t.Error(err)
+			file := page
+			if target != "" {
+				file = filepath.Join(filepath.Dir(page), target)
+			}
+			if _, err := os.Stat(file); err != nil {
+				t.Errorf("%s: %v", page, err)
+			} else if anchor != "" && !anchors(t, file)[anchor] {
+				t.Errorf("%s: %s has no heading #%s", page, file, anchor)
 			}
 		}
 	}
+}
+
+// anchors are the names of a page's headings in links.
+func anchors(t *testing.T, page string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllSubmatch(text, -1) {
+		name := regexp.MustCompile("[^a-z0-9_ -]").ReplaceAllString(strings.ToLower(string(m[1])), "")
+		names[strings.ReplaceAll(name, " ", "-")] = true
+	}
+	return names
 }
 
 // loadExample runs a Caddyfile of the repository as it stands, with the

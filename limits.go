@@ -125,11 +125,11 @@ func (l *Limits) check() *optionError {
 	case isShort(full.Number.Window), isShort(client.Window), full.Global.Max > 0 && isShort(full.Global.Window):
 		return wrong("need windows of a second or more; write them like 10m, 1h or 24h")
 	case full.Number.PerClient > full.Number.Max:
-		return wrong("let a number be tried more often from one client than from all; write 'number 5 1h 30', the last being the larger one")
+		return wrong("a number may not be started more often from one client than from all; write 'number 5 1h 30', the last being the larger one")
 	case client.LongMax == 0 && client.LongWindow == 0:
 		return nil
 	case client.LongWindow <= client.Window, client.LongMax < client.Max:
-		return wrong("give a client a second window that is no longer, or has room for fewer, than the first; write 'client 60 10m 600 24h', the longer window and the larger number last, or 'client 60 10m' for one window")
+		return wrong("the client's second window must be longer than the first, and its number no smaller; write 'client 60 10m 600 24h', or 'client 60 10m' for one window")
 	default:
 		return nil
 	}

@@ -27,7 +27,7 @@ func (h *Handler) loadMatchers(ctx caddy.Context) error {
 	if err := h.matchers.FromInterface(loaded); err != nil {
 		return err
 	}
-	h.onlyMatches = slices.IndexFunc(h.matchers, doesMore) < 0
+	h.byMethodAndPath = slices.IndexFunc(h.matchers, doesMore) < 0
 	return nil
 }
 
@@ -115,7 +115,7 @@ func (h *Handler) matchesOtherwise(r *http.Request) (bool, error) {
 // copyOf returns a copy of r for the matchers. They get variables and placeholders
 // of its own, so that r keeps what it has; and no body, which they would use up.
 func (h *Handler) copyOf(r *http.Request) *http.Request {
-	if h.onlyMatches {
+	if h.byMethodAndPath {
 		return r.WithContext(r.Context())
 	}
 	ctx := r.Context()

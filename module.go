@@ -2,10 +2,10 @@
 // front of any site: http.handlers.number_verify and the Caddyfile directive
 // number_verify.
 //
-// The handler is in module.go, what it protects in match.go, what can be
-// configured and what is wrong with it in options.go, the directive in
-// caddyfile.go, and what outlives one handler in app.go. What happens to a request
-// is in internal/gate.
+// The handler is in module.go, what it protects in match.go, and whether visitors
+// reach its own pages in reach.go; what can be configured and what is wrong with it
+// in options.go, limits.go and secret.go; the directive in caddyfile.go, and what
+// outlives one handler in app.go. What happens to a request is in internal/gate.
 package numberverify
 
 import (
@@ -85,11 +85,12 @@ type Handler struct {
 	Number string `json:"number,omitempty"`
 
 	matchers caddyhttp.MatcherSets
-	// onlyMatches says that no matcher does anything beside matching.
-	onlyMatches bool
-	gate        *gate.Gate
-	route       gate.Route
-	headers     *headerNames
+	// byMethodAndPath says that all matchers look at method and path alone, so that
+	// they can be asked again without leaving anything behind: see doesMore.
+	byMethodAndPath bool
+	gate            *gate.Gate
+	route           gate.Route
+	headers         *headerNames
 }
 
 // headerNames are the headers for the upstream; without a prefix there are none.

@@ -22,48 +22,31 @@ import (
 func checkReach(app *caddyhttp.App) error {
 	s := make(survey)
 	for name, server := range app.Servers {
-		s.walk(name, server.Routes, server.NamedRoutes, nil)
+		s.walk(site{server: name}, server.Routes, server.NamedRoutes, nil)
 	}
 	for at, r := range s {
 		if r.isHidden && !s.reaches(at) {
-			return r.complaint()
+			return r.complaint(at.site)
 		}
 	}
 	return nil
 }
 
-// reaches tells whether visitors reach the endpoints on that site, or on one that
-// it is part of.
-func (s survey) reaches(at place) bool {
-	for other, r := range s {
-		if r.isReached && other.gate == at.gate && strings.HasPrefix(at.site+" ", other.site+" ") {
-			return true
-		}
-	}
-	return false
-}
-
-// survey is what is known of gates by site.
+// survey is what is known of each gate on each site: several sites may share one.
 type survey map[place]*reached
 
-// place is a gate on a site, which is a server and the hosts that the routes on the
-// way are for: several sites may share one gate.
 type place struct {
 	gate *gate.Gate
-	site string
+	site site
 }
 
-// hosts are those that a route is for.
-func hosts(route caddyhttp.Route) string {
-	var all []string
-	for _, set := range route.MatcherSets {
-		for _, matcher := range set {
-			if m, ok := matcher.(*caddyhttp.MatchHost); ok {
-				all = append(all, *m...)
-			}
-		}
-	}
-	return strings.Join(all, ",")
+// site is a server and the hosts that the routes on the way are for, a blank before
+// each route's.
+type site struct{ server, hosts string }
+
+// holds tells whether other is s or part of it.
+func (s site) holds(other site) bool {
+	return s.server == other.server && strings.HasPrefix(other.hosts+" ", s.hosts+" ")
 }
 
 // reached is what is known of a gate's endpoints.
@@ -75,8 +58,23 @@ type reached struct {
 	hiddenBy []string
 }
 
-func (r *reached) complaint() error {
-	text := fmt.Sprintf("number_verify: no visitor can reach the gate's own pages under %s: the directive is in a handle or route whose matcher leaves them out", r.path)
+// reaches tells whether visitors reach the endpoints on that site, or on one that
+// it is part of.
+func (s survey) reaches(at place) bool {
+	for other, r := range s {
+		if r.isReached && other.gate == at.gate && other.site.holds(at.site) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *reached) complaint(at site) error {
+	text := "number_verify"
+	if at.hosts != "" {
+		text += " on" + at.hosts
+	}
+	text += fmt.Sprintf(": no visitor can reach the gate's own pages under %s: the directive is in a handle or route whose matcher leaves them out", r.path)
 	if len(r.hiddenBy) == 0 {
 		return errors.New(text + "; give it a 'path' that the matcher matches")
 	}
@@ -93,11 +91,11 @@ func (r *reached) complaint() error {
 // matchers outside, and those on the way to it. The matchers behind a rewrite are
 // left aside: they are asked for what it makes of the path. It tells whether there
 // was a rewrite.
-func (s survey) walk(site string, routes caddyhttp.RouteList, named map[string]*caddyhttp.Route, outside []caddyhttp.MatcherSets) (isRewritten bool) {
+func (s survey) walk(at site, routes caddyhttp.RouteList, named map[string]*caddyhttp.Route, outside []caddyhttp.MatcherSets) (isRewritten bool) {
 	for _, route := range routes {
-		inside, here := outside, site
+		inside, here := outside, at
 		if names := hosts(route); names != "" {
-			here += " " + names
+			here.hosts += " " + names
 		}
 		if !isRewritten && len(route.MatcherSets) > 0 {
 			inside = append(inside[:len(inside):len(inside)], route.MatcherSets)
@@ -105,7 +103,7 @@ func (s survey) walk(site string, routes caddyhttp.RouteList, named map[string]*
 		for _, handler := range route.Handlers {
 			switch h := handler.(type) {
 			case *Handler:
-				s.note(here, h, inside)
+				s.note(place{h.gate, here}, h.withDefaults().Path, inside)
 			case *caddyhttp.Subroute:
 				isRewritten = s.walk(here, h.Routes, named, inside) || isRewritten
 			case *caddyhttp.Invoke:
@@ -122,8 +120,21 @@ func (s survey) walk(site string, routes caddyhttp.RouteList, named map[string]*
 	return isRewritten
 }
 
-func (s survey) note(site string, h *Handler, matchers []caddyhttp.MatcherSets) {
-	at, path := place{h.gate, site}, h.withDefaults().Path
+// hosts are those that a route is for.
+func hosts(route caddyhttp.Route) string {
+	var all []string
+	for _, set := range route.MatcherSets {
+		for _, matcher := range set {
+			if m, ok := matcher.(*caddyhttp.MatchHost); ok {
+				all = append(all, *m...)
+			}
+		}
+	}
+	return strings.Join(all, ",")
+}
+
+// note adds what the matchers outside a handler say of its endpoints under path.
+func (s survey) note(at place, path string, matchers []caddyhttp.MatcherSets) {
 	known := s[at]
 	if known == nil {
 		known = &reached{path: path}

@@ -16,7 +16,7 @@ type secretive interface {
 	HasSecret() bool
 }
 
-var errNoSecret = &optionError{"cache", "", "needs a secret, since the verifier has none: add 'secret {env.NUMBER_VERIFY_SECRET}' to its block, with at least 16 random characters"}
+var errNoSecret = &optionError{"cache", "", "needs a secret of its own, since the verifier has no client_secret; add a block with 'secret {env.NUMBER_VERIFY_SECRET}', at least 16 random characters"}
 
 // lacksSecret tells whether neither verifier nor cache is configured with a
 // secret, as far as they can tell before they are provisioned.
@@ -48,7 +48,7 @@ func configured(raw json.RawMessage, kind string) any {
 	return module
 }
 
-// indexSecret is what the keys are derived from that numbers are found by.
+// indexSecret is the secret from which index keys are derived.
 func indexSecret(opener cache.Opener, v verifier.Verifier) (string, error) {
 	secret := cmp.Or(opener.Secret(), v.Secret())
 	if secret == "" {

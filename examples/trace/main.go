@@ -9,8 +9,8 @@
 //
 // It stops before it would call the callback address, and runs no JavaScript. Its
 // exit status is 1 where anything before the last hop shows one of them, 0 where
-// nothing does, and 2 where it cannot tell. It prints no secret, no number and no
-// address but hosts.
+// nothing does, and 2 where it cannot tell, of which go run makes 1. It prints no
+// secret, no number and no address but hosts.
 package main
 
 import (
@@ -101,6 +101,8 @@ func parse(args []string, out io.Writer) (*options, error) {
 		return nil, errors.New("-number must begin with + and the calling code, without blanks")
 	case err != nil || u.Host == "" || u.RawQuery != "":
 		return nil, errors.New("-callback must be a whole address without a query, like https://www.example.com/.number-verify/callback")
+	case os.Getenv("DQE_CLIENT_SECRET") == "":
+		return nil, errors.New("set DQE_CLIENT_SECRET to the client secret that DQE gave you")
 	case !*yes:
 		return nil, errors.New("this starts one real verification of the number, which may be billed: add -yes if that is all right")
 	}

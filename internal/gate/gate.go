@@ -5,6 +5,17 @@
 // A request goes through three parts: Strip removes what only the gate may say,
 // ServeEndpoint answers everything under the gate's own path, and Check decides
 // on a request of a protected route.
+//
+//   - A request: visit.go (what is known of it, stripping), cookie.go, origin.go,
+//     readings.go (the ways to read its path), returnpath.go, check.go.
+//   - An answer: respond.go, code.go.
+//   - An attempt: endpoints.go, presses.go (equal presses become one), start.go,
+//     attempt.go (callback and result), session.go (what it ends in, sign-out).
+//   - Whether a start is admitted: admit.go, with limits.go (what is counted),
+//     account.go (what gates of one account share) and breaker.go.
+//   - A verifier, and what it says: provider.go (its panics), operator.go (the
+//     operator's name).
+//   - The cache's keys: index.go. The log: log.go, sample.go.
 package gate
 
 import (

@@ -101,5 +101,5 @@ func (g *Gate) complain() {
 		return
 	}
 	g.log.Error("cache is used with another secret as well",
-		zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then revocations and limits of one miss what the other does. Expected once where the secret was just changed"))
+		zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then one does not find or count what the other stores. Expected once where the secret was just changed"))
 }

@@ -39,7 +39,8 @@ type Rate struct {
 func (r Rate) times(n int64) Rate { return Rate{min(r.Max, unlimited/n) * n, r.Window} }
 
 const (
-	// unlimited is the most events where something is counted for others alone.
+	// unlimited is the bound in a window that only another gate of the account
+	// limits: there this gate counts and never refuses.
 	unlimited = 1 << 52
 	// clientAttempts and browserAttempts are how many of the attempts in flight
 	// may be one client address's, and one browser's.
@@ -65,7 +66,7 @@ type measure struct {
 	name    string
 	value   string
 	windows []time.Duration
-	// own are the gate's limits; in another window it only counts.
+	// own are this gate's limits; in windows of other gates it only counts.
 	own []Rate
 	// returned says that the start is taken back when the attempt is verified:
 	// nobody can use up what is somebody else's by being whom he says.

@@ -21,7 +21,7 @@ func (g *Gate) logRefusal(r *http.Request, code Code, id string) {
 	if !slices.Contains(mistakes, code) {
 		return
 	}
-	fields := []zap.Field{zap.String("code", string(code)), zap.String("client", network(g.cfg.ClientIP(r)))}
+	fields := []zap.Field{zap.String("code", string(code)), zap.String("client", loggedAddress(g.cfg.ClientIP(r)))}
 	if id != "" {
 		fields = append(fields, zap.String("attempt", publicID(id)))
 	}
@@ -34,9 +34,9 @@ func (g *Gate) Refused(r *http.Request, verdict Verdict) { g.logRefusal(r, verdi
 // clientKey is under which a context has the client's network.
 type clientKey struct{}
 
-// withClient has what is done for the request log where it comes from.
+// withClient puts the client's network into the context, for clientField.
 func (g *Gate) withClient(r *http.Request) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), clientKey{}, network(g.cfg.ClientIP(r))))
+	return r.WithContext(context.WithValue(r.Context(), clientKey{}, loggedAddress(g.cfg.ClientIP(r))))
 }
 
 // clientField tells where the request of ctx comes from.
@@ -47,9 +47,9 @@ func clientField(ctx context.Context) zap.Field {
 	return zap.Skip()
 }
 
-// network is as much of an address as may be logged: the /24 of IPv4, the /48 of
-// IPv6.
-func network(address string) string {
+// loggedAddress is as much of an address as may be logged: the /24 of IPv4, the /48 of
+// IPv6. It is not the network of the limits: see client.
+func loggedAddress(address string) string {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {
 		return "unknown"
@@ -60,10 +60,4 @@ func network(address string) string {
 		bits = 24
 	}
 	return netip.PrefixFrom(addr, bits).Masked().String()
-}
-
-// toProblem sends a visitor to the page of a problem; see logRefusal.
-func (g *Gate) toProblem(w http.ResponseWriter, r *http.Request, code Code, id string) {
-	g.logRefusal(r, code, id)
-	g.redirect(w, g.problemURL(code))
 }

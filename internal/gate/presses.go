@@ -7,9 +7,9 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// presses makes equal presses of the button that are answered at the same time
-// one. What singleflight does, but who waits may leave, and a panic refuses the
-// others and goes up the stack of the first, where net/http catches it.
+// presses has equal presses of the button wait for the answer of the first. It does
+// what singleflight does, except that who waits may leave, and that a panic of the
+// first refuses the others and goes up its stack, where net/http catches it.
 type presses struct {
 	mu    sync.Mutex
 	under map[cache.Key]*answering

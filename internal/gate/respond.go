@@ -106,6 +106,12 @@ func (g *Gate) problemPage(w http.ResponseWriter, r *http.Request, code Code, ba
 	g.page(w, r, pages.Problem, code.Status(), pages.Data{Code: string(code), Return: back})
 }
 
+// toProblem sends a visitor to the page of a problem; see logRefusal.
+func (g *Gate) toProblem(w http.ResponseWriter, r *http.Request, code Code, id string) {
+	g.logRefusal(r, code, id)
+	g.redirect(w, g.problemURL(code))
+}
+
 func (g *Gate) problemURL(code Code) string { return g.cfg.Path + "/problem/" + string(code) }
 
 func (g *Gate) waitURL(id string) string { return g.cfg.Path + "/wait/" + id }

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// sampler keeps what anybody can cause from filling the log: of each name one line
-// a second is written. Names are the code's own, so that there are only a few.
+// sampler bounds the lines of the log that anybody can cause: one a second of each
+// name. Names are the code's own, so that there are only a few.
 type sampler struct {
 	mu    sync.Mutex
 	lines map[string]*sampled

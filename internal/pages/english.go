@@ -36,6 +36,11 @@ var english = &texts{
 		time.Hour:   {"hour", "hours"},
 		day:         {"day", "days"},
 	},
+	nowhere: problem{
+		"There is no page here",
+		"The address may be mistyped, or out of date.",
+		[]string{"Go back to the page that you came from, or start again."},
+	},
 	problems: map[string]problem{
 		"verification_required": {
 			"Confirm your number first",

@@ -36,6 +36,11 @@ var french = &texts{
 		time.Hour:   {"heure", "heures"},
 		day:         {"jour", "jours"},
 	},
+	nowhere: problem{
+		"Il n’y a pas de page ici",
+		"L’adresse est peut-être mal saisie, ou n’est plus valable.",
+		[]string{"Revenez à la page d’où vous venez, ou recommencez."},
+	},
 	problems: map[string]problem{
 		"verification_required": {
 			"Confirmez d’abord votre numéro",

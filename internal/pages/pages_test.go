@@ -404,9 +404,9 @@ func TestRefusedFormSaysWhy(t *testing.T) {
 }
 
 func TestUnknownCodeReadsNotAvailable(t *testing.T) {
-	for _, code := range []string{"new_code", ""} {
+	for code, title := range map[string]string{"new_code": "Not available now", "": "There is no page here"} {
 		p := render(t, newPages(t, Options{}), Problem, Data{Lang: "en", Code: code})
-		if text(p.one("h1")) != "Not available now" || attr(p.one("main"), "data-code") != code {
+		if text(p.one("h1")) != title || attr(p.one("main"), "data-code") != code {
 			t.Errorf("%q reads %q", code, text(p.one("h1")))
 		}
 	}

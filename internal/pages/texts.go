@@ -10,6 +10,7 @@ import (
 // texts are all that the pages say in one language.
 type texts struct {
 	words    words
+	nowhere  problem            // where the gate has no page
 	problems map[string]problem // by code
 
 	thisSite string // in place of a brand
@@ -93,11 +94,14 @@ func concernsNetwork(code string) bool {
 	}
 }
 
-// problem is the text of a page's code; a code that has none, and a problem page
-// without one, read "not available now".
+// problem is the text of a page's code; a code that has none reads "not available
+// now". A problem page without a code is that of an address where nothing is.
 func (t *texts) problem(name Name, code string) problem {
 	if code == "" && name != Problem {
 		return problem{}
+	}
+	if code == "" {
+		return t.nowhere
 	}
 	if p, ok := t.problems[code]; ok {
 		return p

@@ -35,7 +35,9 @@ func sentences(in *texts) map[string]string {
 	for unit, name := range in.units {
 		all[unit.String()+" one"], all[unit.String()+" many"] = name.one, name.many
 	}
-	for code, p := range in.problems {
+	every := maps.Clone(in.problems)
+	every["nowhere"] = in.nowhere
+	for code, p := range every {
 		all[code+" title"], all[code+" reason"] = p.Title, p.Reason
 		all[code+" advice"] = strings.Join(p.Advice, "\n")
 	}
