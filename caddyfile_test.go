@@ -46,6 +46,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"limit of nothing":          {site("limits {\nattempts 0\n}"), ":10", "write 'attempts 10000'"},
 		"limit of no duration":      {site("limits {\nnumber 5 hour 30\n}"), ":10", "write 'number 5 1h 30'"},
 		"limit off that cannot be":  {site("limits {\nclient off\n}"), ":10", "write 'client 60 10m 600 24h'"},
+		"limit of too many":         {site("limits {\nglobal 9223372036854775807 1h\n}"), ":10", "a number from 1 to 9007199254740992 must be"},
 		"limit set twice":           {site("limits {\nattempts 5\nattempts 6\n}"), ":11", "set twice, first in line 10"},
 		"client of three values":    {site("limits {\nclient 60 10m 600\n}"), ":10", "takes 2 or 4 values; write 'client 60 10m 600 24h'"},
 		"client, a shorter second":  {site("limits {\nclient 60 10m 600 5m\n}"), ":9", "must be longer than the first, and its number no smaller"},

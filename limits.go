@@ -31,8 +31,8 @@ type Limits struct {
 
 	// Starts in all: the budget. At 80 % a warning is logged. Of starts that are
 	// not verified one network (an IPv4 /16 or an IPv6 /32) may use up a quarter,
-	// or ten times what `client` lets one client start in its longer window,
-	// whichever is more. A `max` of 0 is no limit. Default: 20000 in 24h.
+	// or ten times what `client` lets one client start in its longer window (of
+	// IPv6 twice what it lets a /48), whichever is more. A `max` of 0 is no limit. Default: 20000 in 24h.
 	Global *RateLimit `json:"global,omitempty"`
 
 	// How many attempts may be in flight; of them at most 200 from one client
@@ -211,6 +211,9 @@ func (l *Limits) read(name string, args []string) error {
 	}
 }
 
+// maxCount is the largest number that the JSON of a configuration holds exactly.
+const maxCount = 1 << 53
+
 // readAll reads counts and durations, each longer than nothing.
 func readAll(args []string, values ...any) error {
 	if len(args) != len(values) {
@@ -220,8 +223,8 @@ func readAll(args []string, values ...any) error {
 		switch value := values[i].(type) {
 		case *int64:
 			n, err := strconv.ParseInt(arg, 10, 64)
-			if err != nil || n < 1 {
-				return fmt.Errorf("has %q where a number from 1 must be", arg)
+			if err != nil || n < 1 || n > maxCount {
+				return fmt.Errorf("has %q where a number from 1 to %d must be", arg, int64(maxCount))
 			}
 			*value = n
 		case *caddy.Duration:

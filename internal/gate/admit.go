@@ -14,33 +14,51 @@ import (
 
 // admission is a start that no limit refuses, and the breaker lets through.
 type admission struct {
-	// called is to be told of the provider's calls.
+	// called is to be told of the provider's calls, the first time counts.
 	called func(error)
 	// counted is what the start counts by; of it inFlight is taken back when
 	// the attempt ends, returned where it ends verified.
 	counted, inFlight, returned []cache.Counted
 }
 
+// roomWait is how long a start waits for others' calls to end where too many are
+// under way: a burst is to pass as its limits say.
+const roomWait = 2 * time.Second
+
 // admit lets a start through, counted against all limits in one step, or returns
 // the press that is refused. What is refused has stored nothing.
 func (g *Gate) admit(ctx context.Context, s starter) (*admission, *cache.Press) {
-	breaker := g.cfg.Account.breaker
+	breaker, by := g.cfg.Account.breaker, caller{s.number.E164, g.callerOf(s.client)}
+	ctx, cancel := context.WithTimeout(ctx, roomWait)
+	defer cancel()
 	// first of all: not even counters may be made by what is not called
-	if err := breaker.Refuses(); err != nil {
+	if err := whenRoom(ctx, func() error { return breaker.Refuses(by) }); err != nil {
 		return nil, g.notCalled(err)
 	}
-	admitted, refused := g.count(ctx, s)
+	admitted, refused := g.count(context.WithoutCancel(ctx), s)
 	if refused != nil {
 		return nil, refused
 	}
 	// only now: what a limit refuses must not take up calls
-	called, err := breaker.Start(caller{s.number.E164, g.callerOf(s.client)})
+	err := whenRoom(ctx, func() (err error) {
+		admitted.called, err = breaker.Start(by)
+		return err
+	})
 	if err != nil {
-		g.uncount(ctx, admitted.counted)
+		g.uncount(context.WithoutCancel(ctx), admitted.counted)
 		return nil, g.notCalled(err)
 	}
-	admitted.called = called
 	return admitted, nil
+}
+
+// whenRoom asks again, until ctx ends, while too many calls are under way.
+func whenRoom(ctx context.Context, ask func() error) error {
+	for {
+		err := ask()
+		if !errors.Is(err, errCrowded) || !pause(ctx, pressPoll) {
+			return err
+		}
+	}
 }
 
 // withdraw undoes an admission whose provider was not called.
@@ -72,6 +90,9 @@ func (g *Gate) count(ctx context.Context, s starter) (*admission, *cache.Press) 
 	counted, err := c.Count(ctx, asked)
 	var reached *cache.LimitError
 	switch {
+	case err == nil && g.isOverShare(limits, counted):
+		g.uncount(ctx, counted)
+		return nil, &cache.Press{Code: string(g.limited(ctx, "network", s, RateLimited)), RetryAt: time.Now().Add(shareRetry)}
 	case err == nil:
 		return g.admission(limits, counted), nil
 	case errors.As(err, &reached) && reached.Limit < len(limits):

@@ -302,16 +302,21 @@ func (g *Gate) ask(ctx context.Context, o *origin, key cache.Key, rec *cache.Rec
 	if err != nil {
 		return closed, g.postpone(ctx, o, key, rec, browser, err)
 	}
+	defer func() {
+		if done == nil { // also where a cache panics
+			called(errNotCalled)
+		}
+	}()
 	a.Asked++
 	a.AskAt = time.Now().Add(callTime) // nobody else asks until then
 	taken := g.attemptRecord(&a)
 	if err := g.replace(ctx, key, rec, taken); err != nil {
-		called(errNotCalled)
 		return nil, err
 	}
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
+		defer g.survive("result")
 		ctx := context.WithoutCancel(ctx) // also for the record, when the call has used up its time
 		call, cancel := context.WithTimeout(ctx, callTime)
 		defer cancel()

@@ -28,10 +28,6 @@ const (
 	// lastChance is how long before its deadline a result that nobody has asked
 	// for yet is asked for even so: it has been paid for.
 	lastChance = 5 * time.Second
-	// maxCalls is how many calls may be under way: a slow provider must not
-	// take up what Caddy needs for everything else. Fewer than the connections
-	// that a verifier opens, or calls would run out of time in their queue.
-	maxCalls = 100
 )
 
 var (
@@ -67,9 +63,11 @@ type caller struct{ number, client string }
 type Breaker struct {
 	log             *zap.Logger
 	outage, mistake *circuit
-	calls           chan struct{}
+	calls           calls
 
 	mu sync.Mutex
+	// failedLast is the client whose call was the last to fail.
+	failedLast string
 	// numbers and clients are some of those whose calls have failed in a row: as
 	// many as it takes.
 	numbers, clients map[string]bool
@@ -77,7 +75,7 @@ type Breaker struct {
 
 // NewBreaker returns one that lets calls through.
 func NewBreaker(log *zap.Logger) *Breaker {
-	b := &Breaker{log: log, calls: make(chan struct{}, maxCalls), numbers: make(map[string]bool), clients: make(map[string]bool)}
+	b := &Breaker{log: log, numbers: make(map[string]bool), clients: make(map[string]bool)}
 	b.outage = b.newCircuit("outage", isOutage, func(c gobreaker.Counts) bool {
 		return c.ConsecutiveFailures >= outageFailures && b.failsForMany()
 	})
@@ -140,14 +138,15 @@ func (c *circuit) suspended() error {
 	return &suspendedError{until: time.Unix(0, c.until.Load())}
 }
 
-// Refuses returns why Start would let no call through; nil promises nothing.
-func (b *Breaker) Refuses() error {
+// Refuses returns why Start would let no call through; nil promises nothing. It
+// serves to ask before a start is counted.
+func (b *Breaker) Refuses(by caller) error {
 	for _, c := range []*circuit{b.mistake, b.outage} {
 		if c.isOpen() {
 			return c.suspended()
 		}
 	}
-	if len(b.calls) == cap(b.calls) {
+	if !b.calls.hasRoom(by.client) {
 		return errCrowded
 	}
 	return nil
@@ -156,7 +155,11 @@ func (b *Breaker) Refuses() error {
 // Start lets the calls of a start through, or returns at once why not. Done is to
 // be called with their error, or with errNotCalled.
 func (b *Breaker) Start(by caller) (done func(error), err error) {
-	return b.call(by, b.mistake, b.outage)
+	end, ok := b.calls.start(by.client)
+	if !ok {
+		return nil, errCrowded
+	}
+	return b.call(by, end, b.mistake, b.outage)
 }
 
 // Result is Start for the call for a result, which has been paid for: a mistake
@@ -167,7 +170,11 @@ func (b *Breaker) Result(by caller, isLast bool) (done func(error), err error) {
 	if isLast {
 		circuits = nil
 	}
-	called, err := b.call(by, circuits...)
+	end, ok := b.calls.result()
+	if !ok {
+		return nil, errCrowded
+	}
+	called, err := b.call(by, end, circuits...)
 	if err != nil {
 		return nil, err
 	}
@@ -182,31 +189,45 @@ func (b *Breaker) Result(by caller, isLast bool) (done func(error), err error) {
 	}, nil
 }
 
-// call takes one of the calls that may be under way, and asks the circuits.
-func (b *Breaker) call(by caller, circuits ...*circuit) (done func(error), err error) {
-	select {
-	case b.calls <- struct{}{}:
-	default:
-		return nil, errCrowded
-	}
+// call asks the circuits whether to make a call. Only the first error that done is
+// told counts; with it, or where the call is refused, end is called.
+func (b *Breaker) call(by caller, end func(), circuits ...*circuit) (done func(error), err error) {
 	told := []func(error){func(err error) {
-		<-b.calls
+		end()
 		b.note(by, err)
 	}}
+	var once sync.Once
 	done = func(err error) {
-		for _, tell := range told {
-			tell(err)
-		}
+		once.Do(func() {
+			for _, tell := range told {
+				tell(err)
+			}
+		})
 	}
 	for _, c := range circuits {
+		counts := c != b.outage || !b.failsAlone(by)
 		tell, err := c.allow()
 		if err != nil {
 			done(errNotCalled)
 			return nil, err
 		}
-		told = append(told, tell)
+		told = append(told, func(err error) {
+			if !counts && isOutage(err) {
+				err = errNotCalled
+			}
+			tell(err)
+		})
 	}
 	return done, nil
+}
+
+// failsAlone tells whether a failure of the call that is let through after an
+// outage would be the client's second in a row: what one client causes must not
+// keep the provider from being called.
+func (b *Breaker) failsAlone(by caller) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.outage.State() != gobreaker.StateClosed && by.client == b.failedLast
 }
 
 // note remembers whose calls have failed in a row.
@@ -219,6 +240,7 @@ func (b *Breaker) note(by caller, err error) {
 		clear(b.numbers)
 		clear(b.clients)
 	default:
+		b.failedLast = by.client
 		if len(b.numbers) < outageNumbers {
 			b.numbers[by.number] = true
 		}

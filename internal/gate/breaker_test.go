@@ -155,23 +155,28 @@ func advance(d time.Duration) {
 
 func TestSlowProviderIsCalledSoManyTimesAtOnce(t *testing.T) {
 	b := NewBreaker(zap.NewNop())
-	var under []func(error)
-	for i := range maxCalls {
-		done, err := b.Start(callerOf(i % 100))
-		if err != nil {
-			t.Fatalf("call %d: %v", i, err)
+	crowd := func(call func(i int) (func(error), error), room int) (under []func(error)) {
+		t.Helper()
+		for i := range room {
+			done, err := call(i)
+			if err != nil {
+				t.Fatalf("call %d: %v", i, err)
+			}
+			under = append(under, done)
 		}
-		under = append(under, done)
+		if _, err := call(room); !errors.Is(err, errCrowded) || codeOf(err) != Busy {
+			t.Errorf("one more: %v", err)
+		}
+		return under
 	}
-	if _, err := b.Start(callerOf(1)); !errors.Is(err, errCrowded) || codeOf(err) != Busy {
-		t.Errorf("one more: %v", err)
+	starts := crowd(func(i int) (func(error), error) { return b.Start(caller{fmt.Sprint(i), fmt.Sprint(i)}) }, startCalls)
+	results := crowd(func(i int) (func(error), error) { return b.Result(callerOf(i), false) }, maxCalls-startCalls)
+	for range 2 { // only the first counts
+		results[0](nil)
+		starts[0](nil)
 	}
-	under[0](nil)
-	done, err := b.Start(callerOf(1))
-	if err != nil {
-		t.Fatalf("after the end of one: %v", err)
-	}
-	done(nil)
+	crowd(func(int) (func(error), error) { return b.Start(callerOf(1)) }, 1)
+	crowd(func(i int) (func(error), error) { return b.Result(callerOf(i), false) }, 1)
 }
 
 func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {

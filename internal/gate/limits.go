@@ -50,10 +50,16 @@ const (
 	// a number, and of all, a whole IPv6 /48 may, which one customer may have.
 	numberWide = 2
 	clientWide = 10
-	// Of the budget one network (IPv4 /16, IPv6 /32) may use up a part in
-	// networkParts, and always what so many clients may start.
+	// Once half of the budget is used, one network (IPv4 /16, IPv6 /32) may have
+	// used a part in networkParts of it, and always what so many clients of IPv4
+	// may start, and so many /48: one customer must not use up what is his whole
+	// operator's. Before that a network may use what it likes: it may be all of an
+	// operator's, and a stranger in it must not lock the others out.
 	networkParts   = 4
 	networkClients = 10
+	networkWides   = 2
+	// shareRetry is when to try again where a network has used up its share.
+	shareRetry = time.Hour
 )
 
 // refunds is how often a start of one number is taken back because it was
@@ -73,6 +79,8 @@ type measure struct {
 	returned bool
 	// inFlight says that it is taken back when the attempt ends, however.
 	inFlight bool
+	// isWide says that the client's address is of IPv6.
+	isWide bool
 }
 
 // most is the gate's limit within a window.
@@ -96,7 +104,7 @@ func (g *Gate) measures(s starter) []measure {
 		{name: "number from one client", value: number + " " + near, windows: account.number, own: []Rate{each}, returned: true},
 		{name: "number", value: number, windows: account.number, own: []Rate{{l.NumberAll, l.NumberWindow}}, returned: true},
 		{name: "client", value: near, windows: account.client, own: l.Client, returned: true},
-		{name: "network", value: s.client.network, windows: account.global, own: l.networkShare(), returned: true},
+		{name: "network", value: s.client.network, windows: account.global, returned: true, isWide: wide != ""}, // see isOverShare
 		{name: "global", windows: account.global, own: l.budget()},
 		{name: "attempts", windows: flight, own: inFlight(l.Attempts), inFlight: true},
 		{name: "attempts of one client", value: near, windows: flight, own: inFlight(clientAttempts), inFlight: true},
@@ -123,19 +131,38 @@ func (l *Limits) budget() []Rate {
 	return []Rate{l.Global}
 }
 
-// networkShare is what of the budget one network may use up with starts that are
-// not verified. It never refuses what one client may start by itself.
-func (l *Limits) networkShare() []Rate {
-	if l.Global.Max == 0 {
-		return nil
-	}
+// networkShare is how much of the budget one network may have used up with starts
+// that are not verified, once half of it is gone. It never refuses what one client
+// may start by itself, nor what one customer of the network leaves to another.
+func (l *Limits) networkShare(isWide bool) int64 {
 	longest := Rate{}
 	for _, rate := range l.Client {
 		if rate.Window > longest.Window {
 			longest = rate
 		}
 	}
-	return []Rate{{max(l.Global.Max/networkParts, longest.times(networkClients).Max), l.Global.Window}}
+	clients := int64(networkClients)
+	if isWide {
+		clients = networkWides * clientWide
+	}
+	return max(l.Global.Max/networkParts, longest.times(clients).Max)
+}
+
+// isOverShare tells whether a start, as it was counted, is more than its network's
+// share.
+func (g *Gate) isOverShare(limits []limit, counted []cache.Counted) bool {
+	l := &g.cfg.Limits
+	var all, network, share int64
+	for i, event := range counted {
+		switch {
+		case limits[i].Window != l.Global.Window:
+		case limits[i].name == "global":
+			all = event.Total
+		case limits[i].name == "network":
+			network, share = event.Total, l.networkShare(limits[i].isWide)
+		}
+	}
+	return l.Global.Max > 0 && all > l.Global.Max/2 && network > share
 }
 
 // limit is one of a measure that a start has to pass.

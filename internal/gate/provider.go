@@ -20,8 +20,7 @@ var errPanicked = errors.New("the verifier panicked")
 func (g *Gate) guarded(step string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			g.log.Error("verifier panicked", zap.String("step", step), zap.String("code", string(ProviderUnavailable)),
-				zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+			g.logPanic("verifier panicked", step, ProviderUnavailable, p)
 			err = &verifier.Error{Call: step, Err: errPanicked}
 		}
 	}()
@@ -33,6 +32,20 @@ func (g *Gate) guarded(step string, call func() error) (err error) {
 		return err
 	}
 	return &verifier.Error{Call: step, Err: fmt.Errorf("an error of type %T, which is no *verifier.Error", err)}
+}
+
+// survive keeps a panic from ending Caddy in a goroutine that nobody else looks
+// after: caches are modules, too.
+func (g *Gate) survive(step string) {
+	if p := recover(); p != nil {
+		g.logPanic("cache panicked", step, CacheUnavailable, p)
+	}
+}
+
+// logPanic tells where it was, not its text.
+func (g *Gate) logPanic(message, step string, code Code, p any) {
+	g.log.Error(message, zap.String("step", step), zap.String("code", string(code)),
+		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
 }
 
 // isOfClaim tells whether the verifier returns what its Claim has returned.

@@ -74,8 +74,14 @@ func (g *Gate) press(ctx context.Context, s starter) *cache.Press {
 				return pressOf(Busy)
 			}
 			continue
-		case g.isWaiting(patience, s.origin, earlier.Attempt):
-			return earlier
+		default:
+			isWaiting, err := g.isWaiting(patience, s.origin, earlier.Attempt)
+			if err != nil {
+				return pressOf(g.failed("start", err)) // not billed twice for it
+			}
+			if isWaiting {
+				return earlier
+			}
 		}
 		press, err := g.firstPress(ctx, s, rec)
 		if errors.Is(err, cache.ErrConflict) {
@@ -92,9 +98,12 @@ func (g *Gate) press(ctx context.Context, s starter) *cache.Press {
 func pressOf(code Code) *cache.Press { return &cache.Press{Code: string(code)} }
 
 // isWaiting tells whether the attempt's visitor has not come back yet.
-func (g *Gate) isWaiting(ctx context.Context, o *origin, id string) bool {
+func (g *Gate) isWaiting(ctx context.Context, o *origin, id string) (bool, error) {
 	a, _, err := get[cache.Attempt](ctx, g, g.attemptKey(o, id))
-	return err == nil && a.Phase == cache.PhaseStarted && time.Now().Before(a.Deadline)
+	if errors.Is(err, cache.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && a.Phase == cache.PhaseStarted && time.Now().Before(a.Deadline), err
 }
 
 // firstPress starts the attempt and leaves its answer for later presses, in place
@@ -105,6 +114,7 @@ func (g *Gate) firstPress(ctx context.Context, s starter, earlier *cache.Record)
 	if refused != nil {
 		return refused, nil
 	}
+	defer admitted.called(errNotCalled) // also where a cache panics
 	if err := g.replace(ctx, g.pressKey(s), earlier, newClaim()); err != nil {
 		g.withdraw(ctx, admitted)
 		return nil, err
@@ -141,6 +151,7 @@ func (g *Gate) keepClaimed(ctx context.Context, key cache.Key) (letGo func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer g.survive("claim")
 		for pause(ctx, claimTTL/3) {
 			if err := g.put(ctx, key, newClaim()); err != nil && ctx.Err() == nil {
 				g.log.Warn("press not claimed any longer", zap.Error(err))

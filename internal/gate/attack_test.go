@@ -1,0 +1,304 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+)
+
+// One customer's /48 must not use up the share of his whole operator.
+func TestOneIPv6LineDoesNotLockItsOperatorsNetwork(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		limits, n := defaultLimits, 0
+		limits.Client, limits.Global.Max = []Rate{{6, 10 * time.Minute}, {60, 24 * time.Hour}}, 2000
+		g := s.gate(limits)
+		for range 11 {
+			for line := range 16 { // a /60
+				for range 6 {
+					n++
+					press(g, fmt.Sprintf("2001:db8:1:%x::1", line), newID(), anyNumber(n))
+				}
+			}
+			pause(t.Context(), 11*time.Minute)
+		}
+		if !passes(g, "2001:db8:ffff::1", anyNumber(0)) {
+			t.Error("a neighbour, at another /48 of the /32, is locked out")
+		}
+	})
+}
+
+func TestOneStrangerDoesNotKeepTheBreakerOpenOnceItIs(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g := s.gate(defaultLimits)
+		s.err = outage
+		for i := range 10 {
+			press(g, fmt.Sprint("192.0.2.", i), newID(), anyNumber(i))
+		}
+		// the provider has recovered, but for numbers that the stranger knows
+		s.failing = make(map[string]bool)
+		for i := range 100 {
+			s.failing[anyNumber(1000+i)] = true
+		}
+		for round := range 3 {
+			pause(t.Context(), 30*time.Second+time.Millisecond)
+			press(g, "198.51.100.66", newID(), anyNumber(1000+round)) // he is first
+			if passes(g, fmt.Sprint("203.0.113.", round), anyNumber(round)) {
+				return
+			}
+		}
+		t.Error("one stranger keeps the provider from being called")
+	})
+}
+
+// A site may have one visitor.
+func TestClientWhoFailedLastIsLetThroughAfterAnOutage(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g := s.gate(defaultLimits)
+		s.err = outage
+		for i := range 10 {
+			press(g, fmt.Sprint("192.0.2.", i), newID(), anyNumber(i))
+		}
+		s.err = nil
+		pause(t.Context(), 30*time.Second+time.Millisecond)
+		if !passes(g, "192.0.2.9", anyNumber(9)) {
+			t.Error("he does not pass")
+		}
+	})
+}
+
+func TestOneStrangerDoesNotTakeUpAllCalls(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g := s.gate(defaultLimits)
+		s.took, s.slow = 10*time.Second, make(map[string]bool)
+		var sent sync.WaitGroup
+		for i := range 110 {
+			s.slow[anyNumber(1000+i)] = true
+		}
+		for i := range 110 {
+			sent.Go(func() { press(g, fmt.Sprintf("2001:db8:1:%x::1", i), newID(), anyNumber(1000+i)) })
+		}
+		pause(t.Context(), time.Second)
+		if !passes(g, "198.51.100.1", anyNumber(0)) {
+			t.Error("there is no call left for others")
+		}
+		sent.Wait()
+	})
+}
+
+// A burst has to wait for calls to end, and passes exactly its limit.
+func TestBurstBeyondTheCallsUnderWayPassesExactlyItsLimit(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		limits := defaultLimits
+		limits.Client = []Rate{{150, time.Hour}}
+		g := s.gate(limits)
+		s.took = 300 * time.Millisecond
+		var sent sync.WaitGroup
+		var passed, limited atomic.Int64
+		for i := range 300 {
+			sent.Go(func() {
+				switch answer := press(g, "192.0.2.1", newID(), anyNumber(i)); {
+				case strings.HasPrefix(answer, "https://operator.example/"):
+					passed.Add(1)
+				case answer == "rate_limited":
+					limited.Add(1)
+				}
+			})
+		}
+		sent.Wait()
+		if passed.Load() != 150 || limited.Load() != 150 {
+			t.Errorf("%d pass, %d are told of the limit", passed.Load(), limited.Load())
+		}
+	})
+}
+
+// Mobile networks share few addresses among many: a stranger who goes through them
+// must not lock the others out while there is budget.
+func TestStrangerOnAMobileNetworkDoesNotLockItWhileHalfOfTheBudgetIsLeft(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		limits, n := defaultLimits, 0
+		limits.Client, limits.Global.Max = []Rate{{60, 24 * time.Hour}}, 2000
+		g := s.gate(limits)
+		for i := range 12 {
+			for range 60 {
+				n++
+				press(g, fmt.Sprintf("192.0.2.%d", i), newID(), anyNumber(n))
+			}
+		}
+		if !passes(g, "192.0.3.1", anyNumber(0)) {
+			t.Error("a neighbour is locked out")
+		}
+	})
+}
+
+func TestSlowStartsDoNotLoseAResultThatWasPaidFor(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g := s.gate(defaultLimits)
+		browser := newID()
+		press(g, "203.0.113.1", browser, anyNumber(0))
+		nonce := s.nonce.Load().(string)
+		s.took = 25 * time.Second
+		var sent sync.WaitGroup
+		stop := make(chan struct{})
+		for i := range maxCalls {
+			sent.Go(func() {
+				for n := 0; ; n++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					press(g, fmt.Sprintf("192.0.2.%d", i), newID(), anyNumber(1000+i*20+n))
+					pause(context.Background(), time.Millisecond)
+				}
+			})
+		}
+		pause(t.Context(), time.Second)
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/.number-verify/callback?state="+nonce, nil)
+		at := visit(g, r, browser).Header().Get("Location")
+		for range 60 {
+			if !strings.Contains(at, "/wait/") {
+				break
+			}
+			w := visit(g, httptest.NewRequest(http.MethodGet, "http://localhost"+at, nil), browser)
+			if next := w.Header().Get("Location"); next != "" {
+				at = next
+			}
+			pause(t.Context(), time.Second)
+		}
+		if at != "/account/" {
+			t.Errorf("he ends at %s", at)
+		}
+		close(stop)
+		sent.Wait()
+	})
+}
+
+func visit(g *Gate, r *http.Request, browser string) *httptest.ResponseRecorder {
+	r.AddCookie(&http.Cookie{Name: "number-verify-browser", Value: browser})
+	w := httptest.NewRecorder()
+	v := NewVisit(r.Method, r.URL)
+	g.Strip(r, v, "X-Verified-")
+	g.ServeEndpoint(w, r, v)
+	return w
+}
+
+// brokenCache fails, or panics, in one step.
+type brokenCache struct {
+	cache.Cache
+	get     func(cache.Key) error
+	replace func(cache.Key) error
+	put     func(cache.Key)
+}
+
+func (c *brokenCache) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	if c.put != nil {
+		c.put(key)
+	}
+	return c.Cache.Put(ctx, key, rec)
+}
+
+func (c *brokenCache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	if c.get != nil {
+		if err := c.get(key); err != nil {
+			return nil, err
+		}
+	}
+	return c.Cache.Get(ctx, key)
+}
+
+func (c *brokenCache) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	if c.replace != nil {
+		if err := c.replace(key); err != nil {
+			return err
+		}
+	}
+	return c.Cache.Replace(ctx, key, old, rec)
+}
+
+func TestSecondTapIsNotBilledWhenTheCacheCannotTellOfTheFirst(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g, browser := s.gate(defaultLimits), newID()
+		press(g, "192.0.2.1", browser, anyNumber(1))
+		broken := &brokenCache{Cache: s.store, get: func(key cache.Key) error {
+			if key.Kind == cache.KindAttempt {
+				return errors.New("no answer in time")
+			}
+			return nil
+		}}
+		g.cfg.Cache = func(context.Context) (cache.Cache, error) { return broken, nil }
+		if got := press(g, "192.0.2.1", browser, anyNumber(1)); got != "cache_unavailable" {
+			t.Errorf("the second tap gets %s", got)
+		}
+		if n := s.starts.Load(); n != 1 {
+			t.Errorf("%d starts", n)
+		}
+	})
+}
+
+func TestPanicOfACacheTakesUpNoCallForEver(t *testing.T) {
+	for name, kind := range map[string]cache.Kind{"at the press": cache.KindPress, "at the attempt": cache.KindAttempt} {
+		t.Run(name, func(t *testing.T) {
+			onStage(t, func(t *testing.T, s *stage) {
+				g := s.gate(defaultLimits)
+				broken := &brokenCache{Cache: s.store, replace: func(key cache.Key) error {
+					if key.Kind == kind {
+						panic("cache")
+					}
+					return nil
+				}}
+				g.cfg.Cache = func(context.Context) (cache.Cache, error) { return broken, nil }
+				for i := range maxCalls {
+					func() {
+						defer func() { _ = recover() }()
+						press(g, fmt.Sprint("192.0.2.", i), newID(), anyNumber(i))
+					}()
+				}
+				g.cfg.Cache = func(context.Context) (cache.Cache, error) { return s.store, nil }
+				pause(t.Context(), 48*time.Hour)
+				if !passes(g, "203.0.113.1", anyNumber(1)) {
+					t.Error("nobody is let through two days later")
+				}
+			})
+		})
+	}
+}
+
+// What a goroutine of the gate's own does not catch ends the process.
+func TestPanicOfACacheWhileTheProviderIsAskedDoesNotEndCaddy(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g, browser := s.gate(defaultLimits), newID()
+		broken := &brokenCache{Cache: s.store, put: func(key cache.Key) { // of the claim
+			if key.Kind == cache.KindPress {
+				panic("cache")
+			}
+		}}
+		g.cfg.Cache = func(context.Context) (cache.Cache, error) { return broken, nil }
+		s.took = 2 * time.Second
+		func() {
+			defer func() { _ = recover() }()
+			press(g, "192.0.2.1", browser, anyNumber(1))
+		}()
+		asked := 0
+		broken.put, broken.replace = nil, func(key cache.Key) error { // of the result
+			if asked++; asked == 3 {
+				panic("cache")
+			}
+			return nil
+		}
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/.number-verify/callback?state="+s.nonce.Load().(string), nil)
+		visit(g, r, browser)
+		if n := s.logs.FilterMessage("cache panicked").Len(); n != 2 {
+			t.Errorf("%d lines in the log", n)
+		}
+		pause(t.Context(), time.Minute)
+	})
+}
