@@ -89,6 +89,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"path, half a placeholder":  {site("path /a{b"), ":9", "no plain path"},
 		"path with dots":            {site("path /a/../b"), ":9", "no plain path"},
 		"prefix of the gate's own":  {site("cookie_name __Host-x"), ":9", "the gate adds __Host- itself"},
+		"name of the other cookie":  {site("cookie_name my-browser"), ":9", "the gate adds __Host- itself, and -browser"},
 		"cookie name with blank":    {site(`cookie_name "a b"`), ":9", "is no name for a cookie"},
 		"cookie domain, injection":  {site(`cookie_domain "example.com;x"`), ":9", "write it like example.com"},
 		"cookie domain with dot":    {site("cookie_domain .example.com"), ":9", "write it like example.com"},

@@ -323,8 +323,8 @@ func checkString(name, value string) string {
 			return "is no prefix for header names; write it like X-Verified-, or off"
 		}
 	case "cookie_name":
-		if !httpguts.ValidHeaderFieldName(value) || strings.HasPrefix(value, "__") {
-			return "is no name for a cookie; write letters, digits and dashes; the gate adds __Host- itself"
+		if !httpguts.ValidHeaderFieldName(value) || strings.HasPrefix(value, "__") || strings.HasSuffix(value, "-browser") {
+			return "is no name for a cookie; write letters, digits and dashes; the gate adds __Host- itself, and -browser"
 		}
 	case "cookie_domain":
 		if !validDomain(value) {

@@ -247,10 +247,8 @@ func (n *toNode) RoundTrip(r *http.Request) (*http.Response, error) {
 	return n.next.RoundTrip(r)
 }
 
-// With a cookie domain the session is every host's, the browser cookie is not:
-// the session leads to what the browser was given elsewhere.
-func TestSignOutOnOneHostOfACookieDomainEndsWhatWasGivenOnTheOthers(t *testing.T) {
-	w := newWorld(t, simulator.Options{})
+// onTwoHosts loads a gate of a cookie domain, and returns a visitor and its hosts.
+func (w *world) onTwoHosts() (visitor *browser, one, two string) {
 	w.load(`http://www.example.com:PORT, http://app.example.com:PORT {
 		bind 127.0.0.1
 		number_verify {
@@ -261,9 +259,17 @@ func TestSignOutOnOneHostOfACookieDomainEndsWhatWasGivenOnTheOthers(t *testing.T
 		reverse_proxy UPSTREAM
 	}`)
 	_, port, _ := strings.Cut(w.addr, ":")
-	one, two := "http://www.example.com:"+port, "http://app.example.com:"+port
-	visitor := w.browser()
+	one, two = "http://www.example.com:"+port, "http://app.example.com:"+port
+	visitor = w.browser()
 	visitor.client.Transport.(*http.Transport).DialContext = dialLoopback(w.addr)
+	return visitor, one, two
+}
+
+// With a cookie domain the session is every host's, the browser cookie is not:
+// the session leads to what the browser was given elsewhere.
+func TestSignOutOnOneHostOfACookieDomainEndsWhatWasGivenOnTheOthers(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	visitor, one, two := w.onTwoHosts()
 	var callbacks, sessions [3]string
 	for i := range callbacks {
 		callbacks[i] = visitor.open(visitor.start(fmt.Sprintf("%s/?tab=%d", one, i), "06 39 98 00 01").location()).location()
@@ -349,5 +355,102 @@ func TestSignOutDuringAStartEndsTheAttempt(t *testing.T) {
 	signOut = func() { visitor.tab("/", "").post("/.number-verify/sign-out", nil) }
 	if a := visitor.submit(form, "06 39 98 00 01"); a.code() != "busy" || a.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("the start answers %d %q, to %q", a.StatusCode, a.code(), a.location())
+	}
+}
+
+// A success on one host takes the session of another over, and with it the minute
+// in which that is made good there: nothing would lead a sign-out to it any more.
+func TestSignOutAfterAStepUpOnAnotherHostEndsTheSpanOfTheFirst(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	visitor, one, two := w.onTwoHosts()
+	visitor.verify(one+"/", "06 39 98 00 01")
+	visitor.arrive(visitor.submit(visitor.open(two+"/.number-verify/"), "06 39 98 00 01"))
+	if n := len(w.upstream.take()); n != 2 {
+		t.Fatalf("verified %d times", n)
+	}
+	if a := visitor.post(two+"/.number-verify/sign-out", nil); !clears(a, sessionCookie) {
+		t.Fatalf("not signed out: %d %q", a.StatusCode, a.code())
+	}
+	visitor.arrive(visitor.open(one + "/"))
+	if visitor.cookies(one)[sessionCookie] != "" || len(w.upstream.take()) != 0 {
+		t.Error("the first host gives a session after the sign-out")
+	}
+}
+
+// The lists of who has what are keys of their own in Redis: a server that evicts
+// may lose them alone.
+func TestSignOutEndsTheSessionWhereRedisHasLostItsLists(t *testing.T) {
+	server := redistest.Start(t)
+	w := newWorld(t, simulator.Options{})
+	w.load(strings.Replace(account, "VERIFIER", "VERIFIER\ncache redis "+server.Addr, 1))
+	visitor := w.browser()
+	visitor.verify("/account/", "06 39 98 00 01")
+	stolen := visitor.cookies("/")[sessionCookie]
+	w.thief(stolen, sessionCookie).passes("/account/")
+	lists := strings.Fields(server.Do(t, "--scan", "--pattern", "number-verify:tag*"))
+	if server.Do(t, append([]string{"DEL"}, lists...)...) != "3" {
+		t.Fatalf("the server held %d lists", len(lists))
+	}
+	if a := visitor.post("/.number-verify/sign-out", nil); !clears(a, sessionCookie) {
+		t.Fatalf("not signed out: %d %q", a.StatusCode, a.code())
+	}
+	w.thief(stolen, sessionCookie).refused("/account/")
+}
+
+// A sibling host can plant a second session cookie, for the gate's path alone: the
+// session goes on at the site, so the sign-out must not say that it has ended.
+// A sibling host that plants a second session cookie does not keep the visitor's
+// own from ending.
+func TestSignOutWithAPlantedSecondSessionCookieEndsTheVisitorsSession(t *testing.T) {
+	for _, planted := range []string{"planted", strings.Repeat("A", 43)} {
+		w := newWorld(t, simulator.Options{})
+		w.load(strings.Replace(account, "result_wait 3s", "session_ttl 48h", 1))
+		visitor := w.browser()
+		visitor.verify("/account/", "06 39 98 00 01")
+		later := w.thief(visitor.cookies("/")[sessionCookie], sessionCookie) // the browser cookie has expired
+		later.client.Jar.SetCookies(later.request("GET", "/", nil).URL, []*http.Cookie{{Name: sessionCookie, Value: planted, Path: "/.number-verify"}})
+		if a := later.post("/.number-verify/sign-out", nil); a.StatusCode != http.StatusSeeOther || clears(a, sessionCookie) {
+			t.Errorf("%d %q to %q: %v", a.StatusCode, a.code(), a.location(), a.Cookies())
+		}
+		w.upstream.take()
+		if a := later.open("/account/"); a.StatusCode != http.StatusSeeOther || len(w.upstream.take()) != 0 {
+			t.Errorf("with %s beside it the session goes on: %d", planted, a.StatusCode)
+		}
+	}
+}
+
+// Every host below a cookie domain sees its sessions, and could bring one to the
+// host of the same name, which shares its own with nobody.
+func TestSessionOfACookieDomainDoesNotOpenTheHostOfThatName(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://example.com:PORT {
+		bind 127.0.0.1
+		number_verify {
+			public_url http://example.com:PORT
+			VERIFIER
+		}
+		reverse_proxy UPSTREAM
+	}
+	http://app.example.com:PORT {
+		bind 127.0.0.1
+		number_verify {
+			public_url http://app.example.com:PORT
+			cookie_domain example.com
+			VERIFIER
+		}
+		reverse_proxy UPSTREAM
+	}`)
+	_, port, _ := strings.Cut(w.addr, ":")
+	alone, app := "http://example.com:"+port, "http://app.example.com:"+port
+	visitor, sibling := w.browser(), w.browser()
+	for _, b := range []*browser{visitor, sibling} {
+		b.client.Transport.(*http.Transport).DialContext = dialLoopback(w.addr)
+	}
+	visitor.verify(app+"/", "06 39 98 00 01")
+	stolen := visitor.cookies(app)[sessionCookie]
+	sibling.client.Jar.SetCookies(sibling.request("GET", alone, nil).URL, []*http.Cookie{{Name: sessionCookie, Value: stolen, Path: "/"}})
+	w.upstream.take()
+	if a := sibling.open(alone + "/"); a.StatusCode != http.StatusSeeOther || len(w.upstream.take()) != 0 {
+		t.Errorf("it passes there: %d", a.StatusCode)
 	}
 }

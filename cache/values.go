@@ -136,8 +136,6 @@ type Grant struct {
 	Attempt string
 	// Session is the session as it was given first.
 	Session *Session
-	// Expires is the session's own end.
-	Expires time.Time
 	// Given counts how often the session was given once more.
 	Given int
 }

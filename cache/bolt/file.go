@@ -160,6 +160,9 @@ func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool)
 
 // Delete implements memory.Backing.
 func (f *file) Delete(ref cache.Ref) error {
+	f.mu.Lock()
+	delete(f.used, ref) // or a use that waits would write it back
+	f.mu.Unlock()
 	there := false
 	err := f.transact(view, func(tx *bbolt.Tx) error {
 		there = tx.Bucket(recordsBucket).Get(ref[:]) != nil

@@ -50,7 +50,7 @@ func samples() []sample {
 		}, &cache.Press{}},
 		{"Refusal", cache.KindRefusal, &cache.Refusal{Code: "number_mismatch"}, &cache.Refusal{}},
 		{"Grant", cache.KindGrant, &cache.Grant{
-			Attempt: "attempt", Session: session, Expires: at.Add(time.Hour), Given: 1,
+			Attempt: "attempt", Session: session, Given: 1,
 		}, &cache.Grant{}},
 		{"Claim", cache.KindClaim, &cache.Claim{}, &cache.Claim{}},
 		{"Fingerprint", cache.KindFingerprint, &cache.Fingerprint{Sum: []byte{1, 0xff}}, &cache.Fingerprint{}},

@@ -66,7 +66,7 @@ func (s *shard) open(key cache.Key, ref cache.Ref) *entry {
 		return e
 	}
 	rec, err := sealed.Open(key, e.sealed)
-	if err != nil {
+	if err != nil || rec.Tags != e.Tags {
 		return nil // fail closed
 	}
 	rec.Version = e.Version

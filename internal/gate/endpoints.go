@@ -417,7 +417,7 @@ func (g *Gate) status(w http.ResponseWriter, r *http.Request, v *Visit, o *origi
 	})
 }
 
-// serveSignOut ends the visitor's session.
+// serveSignOut ends the visitor's sessions.
 func (g *Gate) serveSignOut(w http.ResponseWriter, r *http.Request, v *Visit, o *origin) {
 	fields, ok := g.ownForm(w, r)
 	if !ok {

@@ -77,7 +77,8 @@ func newOrigin(scheme, host, cookieName, cookieDomain string) *origin {
 		sessionPrefix, browserPrefix = "__Host-", "__Host-"
 	}
 	if cookieDomain != "" {
-		o.realm = cookieDomain
+		// not that of the host of the same name: its cookies no sibling host sees
+		o.realm = "*." + cookieDomain
 		if o.secure {
 			sessionPrefix = "__Secure-"
 		}

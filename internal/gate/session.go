@@ -46,7 +46,7 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 		g.discard(ctx, ref)
 		return err
 	}
-	grant := &cache.Grant{Attempt: key.Secret, Session: session, Expires: session.VerifiedAt.Add(g.sessionTTL)}
+	grant := &cache.Grant{Attempt: key.Secret, Session: session}
 	g.settleBrowser(ctx, o, browser, grant, older)
 	g.setSessionCookie(w, o, id, session)
 	g.log.Info("verified", zap.String("attempt", publicID(key.Secret)), clientField(ctx), zap.String("session", session.PublicID), zap.String("number", phone.Mask(session.Number)),
@@ -55,35 +55,38 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 }
 
 // olderSessions are those that a success of an attempt ends: the one whose
-// cookie came along, with those of the same browser that cannot be reached from
-// here otherwise (on another host of a cookie domain, or with a browser cookie
-// that has expired), and all that this browser was given, unless another attempt
-// of the last minutes says that they may be those of parallel tabs.
-func (g *Gate) olderSessions(ctx context.Context, v *Visit, o *origin, browser string, attempt cache.Ref) ([]cache.Ref, error) {
+// cookie came along, and all that this browser was given, unless another attempt
+// of the last minutes says that they may be those of parallel tabs. Where that one
+// was given under another browser cookie, which a sign-out here would not know (on
+// another host of a cookie domain, or one that has expired), what was given under
+// it, and what could give more, is among them. They are complete without an error.
+func (g *Gate) olderSessions(ctx context.Context, v *Visit, o *origin, browser string, attempt cache.Ref) (older []cache.Ref, err error) {
 	own := sessionsOf(hashID(browser))
-	older, err := g.find(ctx, own)
-	if err != nil {
-		return nil, err
-	}
-	if len(older) > 0 {
-		sources, err := g.find(ctx, sourcesOf(own)) // after what came of them
-		if err != nil {
-			return nil, err
-		}
-		if slices.ContainsFunc(sources, func(ref cache.Ref) bool { return ref != attempt }) {
-			older = nil
-		}
-	}
 	key, rec, err := g.sessionOf(ctx, v, o)
-	if err != nil || rec == nil {
+	if key.Secret != "" {
+		older = append(older, key.Ref())
+	}
+	if err != nil {
 		return older, err
 	}
-	older = append(older, key.Ref())
-	if rec.Tags[browserTag] == own {
-		return older, nil
+	if rec != nil && rec.Tags[browserTag] != own {
+		for _, tag := range []cache.Tag{sourcesOf(rec.Tags[browserTag]), rec.Tags[browserTag]} {
+			others, err := g.find(ctx, tag)
+			if err != nil {
+				return older, err
+			}
+			older = append(older, others...)
+		}
 	}
-	others, err := g.find(ctx, rec.Tags[browserTag])
-	return append(older, others...), err
+	given, err := g.find(ctx, own)
+	if err != nil || len(given) == 0 {
+		return older, err
+	}
+	sources, err := g.find(ctx, sourcesOf(own)) // after what came of them
+	if err != nil || slices.ContainsFunc(sources, func(ref cache.Ref) bool { return ref != attempt }) {
+		return older, err
+	}
+	return append(older, given...), nil
 }
 
 // settleBrowser records a success for its browser: its older sessions end, its
@@ -214,41 +217,74 @@ func (g *Gate) setSessionCookie(w http.ResponseWriter, o *origin, id string, ses
 func (g *Gate) signOut(w http.ResponseWriter, r *http.Request, v *Visit, o *origin) error {
 	ctx := context.WithoutCancel(r.Context())
 	var browsers []cache.Tag
+	var own []cache.Ref
 	browser, known := v.secretCookie(o.browser)
 	if known {
 		browsers = append(browsers, sessionsOf(hashID(browser)))
+		own = append(own, g.grantKey(o, browser).Ref())
 	}
-	key, rec, err := g.sessionOf(ctx, v, o)
+	// also of doubled cookies, of which one may be planted: the other is his
+	named, err := g.sessionsNamed(ctx, v, o)
 	if err != nil {
 		return err
 	}
-	if rec != nil && !slices.Contains(browsers, rec.Tags[browserTag]) {
-		// of another cookie: on another host of the cookie domain, or before the
-		// browser's has expired
-		browsers = append(browsers, rec.Tags[browserTag])
+	live := 0
+	for key, rec := range named {
+		own = append(own, key.Ref())
+		if rec != nil {
+			live++
+		}
+		if rec != nil && !slices.Contains(browsers, rec.Tags[browserTag]) {
+			// of another cookie: on another host of the cookie domain, or before the
+			// browser's has expired
+			browsers = append(browsers, rec.Tags[browserTag])
+		}
 	}
-	ended, err := g.endSessions(ctx, browsers, key.Ref())
+	ended, err := g.endSessions(ctx, browsers, own)
 	if err != nil {
 		return err
 	}
 	if known {
 		g.setBrowserCookie(w, o, newID())
 	}
+	ended = max(ended, live) // which the cache may have lost from its lists
 	signedOut := []zap.Field{zap.Int("sessions", ended)}
-	if rec != nil { // never clear the cookie of a request that is not verified
+	if id, ok := v.secretCookie(o.session); ok && named[g.sessionKey(o, id)] != nil { // never clear the cookie of a request that is not verified
 		c := o.sessionCookie
 		c.MaxAge = -1
 		http.SetCookie(w, &c)
-		signedOut = append(signedOut, zap.String("session", rec.Value.(*cache.Session).PublicID))
+		signedOut = append(signedOut, zap.String("session", publicID(id)))
 	}
-	if rec != nil || ended > 0 {
+	if ended > 0 {
 		g.log.Info("signed out", signedOut...)
 	}
 	return nil
 }
 
-// sessionOf finds the session whose cookie came along; there is no record where
-// there is none.
+// maxNamed is how many sessions a request may name for them to end: more than
+// anybody plants unnoticed.
+const maxNamed = 16
+
+// sessionsNamed finds the sessions that the request's cookies name; there is no
+// record where there is no such session.
+func (g *Gate) sessionsNamed(ctx context.Context, v *Visit, o *origin) (map[cache.Key]*cache.Record, error) {
+	named := make(map[cache.Key]*cache.Record)
+	for _, own := range v.own {
+		if own.name != o.session || !isID(own.value) || len(named) == maxNamed {
+			continue
+		}
+		key := g.sessionKey(o, own.value)
+		_, rec, err := get[cache.Session](ctx, g, key)
+		if err != nil && !errors.Is(err, cache.ErrNotFound) {
+			return nil, err
+		}
+		named[key] = rec
+	}
+	return named, nil
+}
+
+// sessionOf finds the session whose cookie came along: no key where none came, no
+// record where there is no such session.
 func (g *Gate) sessionOf(ctx context.Context, v *Visit, o *origin) (cache.Key, *cache.Record, error) {
 	id, ok := v.secretCookie(o.session)
 	if !ok {
@@ -257,7 +293,7 @@ func (g *Gate) sessionOf(ctx context.Context, v *Visit, o *origin) (cache.Key, *
 	key := g.sessionKey(o, id)
 	_, rec, err := get[cache.Session](ctx, g, key)
 	if errors.Is(err, cache.ErrNotFound) {
-		return cache.Key{}, nil, nil
+		return key, nil, nil
 	}
 	return key, rec, err
 }
@@ -265,9 +301,10 @@ func (g *Gate) sessionOf(ctx context.Context, v *Visit, o *origin) (cache.Key, *
 // endSessions ends all sessions of browsers and tells how many there were. The
 // attempts that they came of, or may come of, are removed first: who makes a
 // session stores it, and then holds it good if its attempt is still there. So
-// each is found here, or given to nobody. The last is the session that leads to
-// the others: where one of them cannot be ended, it is there for another try.
-func (g *Gate) endSessions(ctx context.Context, browsers []cache.Tag, last cache.Ref) (ended int, err error) {
+// each is found here, or given to nobody. What the visitor's own cookies name ends
+// whether the cache still lists it or not, and last: where one of the others cannot
+// be ended, it is there to lead to them at another try.
+func (g *Gate) endSessions(ctx context.Context, browsers []cache.Tag, own []cache.Ref) (ended int, err error) {
 	var sessions []cache.Ref
 	for _, browser := range browsers {
 		sources, err := g.find(ctx, sourcesOf(browser))
@@ -284,11 +321,11 @@ func (g *Gate) endSessions(ctx context.Context, browsers []cache.Tag, last cache
 		sessions = append(sessions, found...)
 	}
 	ended = len(sessions)
-	others := slices.DeleteFunc(sessions, func(ref cache.Ref) bool { return ref == last })
-	if err := g.removeAll(ctx, others); err != nil || len(others) == ended {
+	others := slices.DeleteFunc(sessions, func(ref cache.Ref) bool { return slices.Contains(own, ref) })
+	if err := g.removeAll(ctx, others); err != nil {
 		return ended, err
 	}
-	return ended, g.remove(ctx, last)
+	return ended, g.removeAll(ctx, own)
 }
 
 func (g *Gate) removeAll(ctx context.Context, refs []cache.Ref) error {

@@ -2,9 +2,12 @@ package gate
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
 )
 
 // tell plays a story in a world of its own and reports what went wrong.
@@ -103,6 +106,96 @@ func TestSignOutThatRacesACallbackARegrantAndATouchLeavesNoSession(t *testing.T)
 			}
 			m.do(step{Do: "begin", Number: 2, Answer: "verified"})
 			m.do(step{Do: "sign out amid", Order: order})
+		})
+		if t.Failed() {
+			t.Fatalf("in order %d", order)
+		}
+	}
+}
+
+// unlisted is a cache whose Find answers something else.
+type unlisted struct {
+	cache.Cache
+	err error // nil: that it finds nothing
+}
+
+func (u unlisted) Find(context.Context, cache.Tag) ([]cache.Ref, error) { return nil, u.err }
+
+func (m *model) answerFindWith(err error) {
+	m.gate.cfg.Cache = func(context.Context) (cache.Cache, error) { return unlisted{m.store, err}, nil }
+}
+
+// A server that evicts, or the shard of a Cluster that held the lists, may lose
+// them alone. What the visitor's own cookies name has to end all the same.
+func TestSignOutEndsItsOwnSessionAndGrantWhereTheCacheHasLostItsLists(t *testing.T) {
+	tell(t, func(m *model) {
+		m.do(step{Do: "begin", Answer: "verified"})
+		m.do(step{Do: "return"})
+		if len(m.given[0]) != 1 {
+			m.fail("%d sessions were given", len(m.given[0]))
+		}
+		m.answerFindWith(nil)
+		m.do(step{Do: "sign out"})
+	})
+}
+
+func TestSuccessEndsTheSessionOfItsCookieWhereTheListsCannotBeRead(t *testing.T) {
+	tell(t, func(m *model) {
+		for range 2 {
+			m.do(step{Do: "begin", Answer: "verified"})
+			m.do(step{Do: "return"})
+			m.answerFindWith(errModelDown)
+		}
+		if given := m.given[0]; len(given) != 2 || m.bring(0, given[0]) {
+			m.fail("of %d sessions the first has outlived the second", len(given))
+		}
+	})
+}
+
+// A start that is sent while its browser signs out may come after the sign-out has
+// looked for attempts: then the browser has another cookie when it comes back.
+func TestStartThatCameAfterTheSignOutWithTheOldBrowserCookieVerifiesNobody(t *testing.T) {
+	tell(t, func(m *model) {
+		m.do(step{Do: "form"})
+		old := m.browsers[0][browserName]
+		m.do(step{Do: "sign out"})
+		m.browsers[1][browserName] = old
+		m.do(step{Do: "start", Browser: 1})
+		m.do(step{Do: "answer", Answer: "verified"})
+		m.do(step{Do: "callback"})
+		if m.browsers[0][browserName] == old || !m.attempts[0].burned || len(m.given[0]) > 0 {
+			m.fail("the browser goes on with its old cookie")
+		}
+	})
+}
+
+// What nobody holds must not stay: it takes room, and stands for a verification.
+func TestParallelWaitPagesAndALostCookieLeaveOneSessionInTheCache(t *testing.T) {
+	for order := range uint64(20) {
+		tell(t, func(m *model) {
+			atOnce := func(target string) {
+				var sent sync.WaitGroup
+				for range 5 {
+					sent.Go(func() { m.request(0, "GET", target, nil) })
+				}
+				sent.Wait()
+			}
+			m.do(step{Do: "begin", Answer: "pending"})
+			m.do(step{Do: "callback"})
+			m.do(step{Do: "answer", Answer: "verified"})
+			m.delays.by(order)
+			for range 3 {
+				pause(context.Background(), 2*time.Second)
+				atOnce("/.number-verify/wait/" + attemptID(m.attempts[0].nonce))
+			}
+			if n := m.store.Sessions(); n != 1 {
+				m.fail("after parallel requests for the wait page the cache holds %d sessions", n)
+			}
+			atOnce("/.number-verify/") // without the cookie, which no request has kept
+			m.delays.end()
+			if n := m.store.Sessions(); n != 1 {
+				m.fail("after a lost cookie was made good the cache holds %d sessions", n)
+			}
 		})
 		if t.Failed() {
 			t.Fatalf("in order %d", order)
