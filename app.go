@@ -36,6 +36,8 @@ type App struct {
 	stores map[string]*store
 	// accounts are what gates of one verifier account share.
 	accounts map[string]*gate.Account
+	// storeOf is the cache of each verifier account that takes tokens from elsewhere.
+	storeOf map[string]string
 }
 
 // store is a cache of this configuration: closed until the app starts.
@@ -65,6 +67,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.gates = make(map[string]*gate.Gate)
 	a.stores = make(map[string]*store)
 	a.accounts = make(map[string]*gate.Account)
+	a.storeOf = make(map[string]string)
 	return nil
 }
 
@@ -160,6 +163,17 @@ func (a *App) use(opener cache.Opener) func(context.Context) (cache.Cache, error
 		}
 		return s.wait(ctx)
 	}
+}
+
+// oneStore refuses a second cache of a verifier account that takes tokens from
+// elsewhere: what is claimed in one is not in the other, so that a token could serve
+// two attempts, of which one would get the other's result.
+func (a *App) oneStore(account, store string) error {
+	if first, ok := a.storeOf[account]; ok && first != store {
+		return fmt.Errorf("cache: directives that take tokens from one place need one cache, but there are %s and %s; give all of them the same", first, store)
+	}
+	a.storeOf[account] = store
+	return nil
 }
 
 // account returns what gates of a verifier account share.

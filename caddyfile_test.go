@@ -76,6 +76,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"unknown country":           {site("region XX"), ":9", "two upper-case letters of ISO 3166-1"},
 		"lower-case country":        {site("region fr"), ":9", "two upper-case letters of ISO 3166-1"},
 		"no country":                {site("countries FR XX"), ":9", `"XX" is no country`},
+		"numbers taken for GP's":    {site("countries FR BL"), ":9", "has no numbers that can be told from those of GP; add GP"},
 		"no countries":              {site("countries"), ":9", "takes one or more values"},
 		"country of another plan":   {site("countries FR MA"), ":9", "write 'number_format e164' (or msisdn, or idd) in verifier dqe if DQE reads that, or remove MA from countries"},
 		"another plan, written out": {strings.Replace(site("countries BE"), "licence code", "licence code\nnumber_format national", 1), ":10", "has no numbers of BE"},

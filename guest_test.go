@@ -85,6 +85,7 @@ type flakyCache struct {
 
 var (
 	cacheDown  atomic.Bool
+	cachePanic atomic.Bool // the next Replace panics
 	cacheOpens atomic.Int32
 	errDown    = errors.New("connection refused")
 )
@@ -125,6 +126,9 @@ func (f *flaky) Put(ctx context.Context, key cache.Key, rec *cache.Record) error
 }
 
 func (f *flaky) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	if cachePanic.CompareAndSwap(true, false) {
+		panic(fmt.Sprint(rec.Value))
+	}
 	if cacheDown.Load() {
 		return errDown
 	}

@@ -164,6 +164,11 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
+	if v.Secret() == "" { // it takes tokens from elsewhere
+		if err := app.oneStore(v.Account(), opener.StoreName()); err != nil {
+			return nil, err
+		}
+	}
 	visible, err := pages.New(pages.Options{
 		Dir: options.Pages, Brand: options.Brand, Logo: options.Logo,
 		SupportURL: options.SupportURL, PrivacyURL: options.PrivacyURL, FallbackURL: options.FallbackURL,

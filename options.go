@@ -243,6 +243,9 @@ func (h *Handler) check(resolved bool) *optionError {
 			return &optionError{"countries", country, noCountry}
 		}
 	}
+	if wrong := h.checkTakenFor(known); wrong != nil {
+		return wrong
+	}
 	if known(h.CookieDomain) && !h.domainCovers(known) {
 		return &optionError{"cookie_domain", h.CookieDomain, "does not cover the public_url; write the domain in which all of them end"}
 	}
@@ -266,6 +269,20 @@ func (h *Handler) check(resolved bool) *optionError {
 	}
 	if h.Number != "" && !hasPlaceholder(h.Number) {
 		return &optionError{"number", "", "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}
+	}
+	return nil
+}
+
+// checkTakenFor refuses a country whose every number is taken for another's that
+// is not accepted: its visitors would all be refused.
+func (h *Handler) checkTakenFor(known func(string) bool) *optionError {
+	if slices.ContainsFunc(h.Countries, func(s string) bool { return !known(s) }) {
+		return nil
+	}
+	for _, country := range h.Countries {
+		if as, ok := phone.TakenFor[country]; ok && !slices.Contains(h.Countries, as) {
+			return &optionError{"countries", country, "has no numbers that can be told from those of " + as + "; add " + as + ", or write it instead"}
+		}
 	}
 	return nil
 }

@@ -58,29 +58,30 @@ func validateOptions(t *testing.T, members string) error {
 
 func TestMistakesInJSONAreToldAtLoadWithTheirOption(t *testing.T) {
 	for name, c := range map[string]struct{ members, want string }{
-		"no verifier":             {`"path":"/x"`, "verifier: is required"},
-		"null for a verifier":     {`"verifier":null`, "verifier"},
-		"unknown provider":        {`"verifier":{"provider":"other"}`, "http.number_verify.verifiers.other"},
-		"unknown store":           {dqeJSON + `,"cache":{"store":"other"}`, "http.number_verify.caches.other"},
-		"verifier that is none":   {`"verifier":{"provider":"test_wordless"}`, "is not a verifier.Verifier"},
-		"cache that is none":      {dqeJSON + `,"cache":{"store":"test_strange"}`, "is not a cache.Opener"},
-		"unknown matcher":         {dqeJSON + `,"match":[{"half":["/"]}]`, "http.matchers.half"},
-		"unknown member":          {dqeJSON + `,"colour":"red"`, "colour"},
-		"negative max_age":        {dqeJSON + `,"max_age":"-5m"`, "max_age: must be longer than 0"},
-		"negative session_ttl":    {dqeJSON + `,"session_ttl":-1`, "session_ttl: must be longer than 0"},
-		"negative session_idle":   {dqeJSON + `,"session_idle":-1`, "session_idle: must be longer than 0"},
-		"negative attempt_ttl":    {dqeJSON + `,"attempt_ttl":-1`, "attempt_ttl: must be longer than 0"},
-		"negative refused_ttl":    {dqeJSON + `,"refused_ttl":-1`, "refused_ttl: must be longer than 0"},
-		"negative result_wait":    {dqeJSON + `,"result_wait":-1`, "result_wait: must be longer than 0"},
-		"country":                 {dqeJSON + `,"countries":["FR","fr"]`, `countries: "fr" is no country`},
-		"country of another plan": {dqeJSON + `,"countries":["FR","MA"]`, "countries: the number_format of verifier dqe is national"},
-		"national, written out":   {strings.Replace(dqeJSON, `"licence"`, `"number_format":"national","licence"`, 1) + `,"countries":["MA"]`, "has no numbers of MA"},
-		"region":                  {dqeJSON + `,"region":"FRA"`, "region: "},
-		"path":                    {dqeJSON + `,"path":"x"`, "path: "},
-		"public_url":              {dqeJSON + `,"public_url":["https://www.example.com","ftp://www.example.com"]`, "public_url: "},
-		"empty public_url":        {dqeJSON + `,"public_url":[""]`, "public_url: "},
-		"constant number":         {dqeJSON + `,"number":"0639980001"`, "number: must be a placeholder"},
-		"placeholder of requests": {dqeJSON + `,"public_url":["https://{http.request.host}"]`, "public_url: "},
+		"no verifier":               {`"path":"/x"`, "verifier: is required"},
+		"null for a verifier":       {`"verifier":null`, "verifier"},
+		"unknown provider":          {`"verifier":{"provider":"other"}`, "http.number_verify.verifiers.other"},
+		"unknown store":             {dqeJSON + `,"cache":{"store":"other"}`, "http.number_verify.caches.other"},
+		"verifier that is none":     {`"verifier":{"provider":"test_wordless"}`, "is not a verifier.Verifier"},
+		"cache that is none":        {dqeJSON + `,"cache":{"store":"test_strange"}`, "is not a cache.Opener"},
+		"unknown matcher":           {dqeJSON + `,"match":[{"half":["/"]}]`, "http.matchers.half"},
+		"unknown member":            {dqeJSON + `,"colour":"red"`, "colour"},
+		"negative max_age":          {dqeJSON + `,"max_age":"-5m"`, "max_age: must be longer than 0"},
+		"negative session_ttl":      {dqeJSON + `,"session_ttl":-1`, "session_ttl: must be longer than 0"},
+		"negative session_idle":     {dqeJSON + `,"session_idle":-1`, "session_idle: must be longer than 0"},
+		"negative attempt_ttl":      {dqeJSON + `,"attempt_ttl":-1`, "attempt_ttl: must be longer than 0"},
+		"negative refused_ttl":      {dqeJSON + `,"refused_ttl":-1`, "refused_ttl: must be longer than 0"},
+		"negative result_wait":      {dqeJSON + `,"result_wait":-1`, "result_wait: must be longer than 0"},
+		"country":                   {dqeJSON + `,"countries":["FR","fr"]`, `countries: "fr" is no country`},
+		"country taken for another": {dqeJSON + `,"countries":["FR","MF"]`, "add GP, or write it instead"},
+		"country of another plan":   {dqeJSON + `,"countries":["FR","MA"]`, "countries: the number_format of verifier dqe is national"},
+		"national, written out":     {strings.Replace(dqeJSON, `"licence"`, `"number_format":"national","licence"`, 1) + `,"countries":["MA"]`, "has no numbers of MA"},
+		"region":                    {dqeJSON + `,"region":"FRA"`, "region: "},
+		"path":                      {dqeJSON + `,"path":"x"`, "path: "},
+		"public_url":                {dqeJSON + `,"public_url":["https://www.example.com","ftp://www.example.com"]`, "public_url: "},
+		"empty public_url":          {dqeJSON + `,"public_url":[""]`, "public_url: "},
+		"constant number":           {dqeJSON + `,"number":"0639980001"`, "number: must be a placeholder"},
+		"placeholder of requests":   {dqeJSON + `,"public_url":["https://{http.request.host}"]`, "public_url: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := validateOptions(t, c.members); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -402,7 +403,7 @@ func TestAdaptAndValidateCallAndOpenNothing(t *testing.T) {
 		}
 		number_verify /b* {
 			path /.token
-			cache test_flaky its-own-secret
+			cache test_flaky its-own-long-secret
 			verifier dqe {
 				server SIMULATOR
 				licence code

@@ -48,6 +48,8 @@ func failIn(step string, text string) error {
 	return nil
 }
 
+func (v *brokenVerifier) Understands(e164 string) bool { return failIn("number", e164) == nil }
+
 func (v *brokenVerifier) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {
 	if err := failIn("start", req.Number+" "+req.State); err != nil {
 		return nil, err
@@ -88,6 +90,7 @@ func newBrokenWorld(t *testing.T) *world {
 				number 100000 1h 100000
 			}
 			verifier test_broken ` + server.URL + `
+			cache test_flaky
 		}
 		reverse_proxy UPSTREAM
 	}`)
@@ -146,5 +149,52 @@ func TestErrorOfAThirdPartysVerifierIsNotLoggedAsText(t *testing.T) {
 				t.Errorf("%s: ends at %s with %d %q", step, end.Request.URL.Path, end.StatusCode, end.code())
 			}
 		}
+	}
+}
+
+// A nil *verifier.Error is not nil as an error, and reading it panics: in the
+// goroutine of a result that would end Caddy.
+func TestNilErrorOfAVerifierNeitherEndsCaddyNorLetsAnybodyIn(t *testing.T) {
+	w := newBrokenWorld(t)
+	for step, want := range map[string]string{"start": "provider_unavailable", "callback": "browser_mismatch", "result": "provider_unavailable"} {
+		broken.Store(failure{step, func(string) error { return (*verifier.Error)(nil) }})
+		b := w.browser()
+		if end := b.verify("/account/", "06 39 98 00 01"); end.code() != want {
+			t.Errorf("%s: ends at %s with %d %q", step, end.Request.URL.Path, end.StatusCode, end.code())
+		}
+		if a := b.fetch("/account/"); a.StatusCode < 400 {
+			t.Errorf("%s: lets him in: %d", step, a.StatusCode)
+		}
+	}
+}
+
+// The world searches its log for the number, which net/http would write there.
+func TestPanicOfAVerifierOverANumberIsARefusalAndNotLoggedAsText(t *testing.T) {
+	w := newBrokenWorld(t)
+	broken.Store(failure{"number", func(e164 string) error { panic("no plan for " + e164) }})
+	if end := w.browser().verify("/account/", "06 39 98 00 01"); end.code() != "number_unsupported" {
+		t.Errorf("ends at %s with %d %q", end.Request.URL.Path, end.StatusCode, end.code())
+	}
+	if !strings.Contains(w.log(), `"msg":"verifier panicked","step":"number"`) {
+		t.Error("the log does not say where")
+	}
+}
+
+// What is done for a visitor goes on in a goroutine that net/http does not watch.
+func TestPanicOfACacheBehindAVisitorsBackDoesNotEndCaddy(t *testing.T) {
+	w := newBrokenWorld(t)
+	earlier := w.browser()
+	earlier.arrivesAt("/account/")
+	broken.Store(failure{"result", func(string) error { cachePanic.Store(true); return nil }})
+	b := w.browser()
+	b.open(b.open(b.start("/account/", "06 39 98 00 01").location()).location())
+	if a := b.fetch("/account/"); a.StatusCode < 400 {
+		t.Errorf("lets him in: %d", a.StatusCode)
+	}
+	if a := earlier.open("/account/"); a.StatusCode != http.StatusOK {
+		t.Errorf("an earlier session answers %d", a.StatusCode)
+	}
+	if !strings.Contains(w.log(), `"msg":"cache panicked","step":"result"`) {
+		t.Error("the log does not say where")
 	}
 }

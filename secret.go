@@ -3,6 +3,7 @@ package numberverify
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -50,9 +51,15 @@ func configured(raw json.RawMessage, kind string) any {
 
 // indexSecret is the secret from which index keys are derived.
 func indexSecret(opener cache.Opener, v verifier.Verifier) (string, error) {
-	secret := cmp.Or(opener.Secret(), v.Secret())
-	if secret == "" {
+	own := opener.Secret()
+	if own == "" && v.Secret() == "" {
 		return "", errNoSecret
 	}
-	return secret, nil
+	if own == "" {
+		return v.Secret(), nil
+	}
+	if err := cache.CheckSecret(own); err != nil {
+		return "", fmt.Errorf("the secret of the cache %w", err)
+	}
+	return own, nil
 }

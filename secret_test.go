@@ -18,10 +18,10 @@ func TestNumbersOutsideTheProcessAreNotIndexedByThePublicLicence(t *testing.T) {
 	t.Setenv("TEST_TOKEN", "a-token")
 	t.Setenv("TEST_SHORT", "short-and-sweet") // 15 bytes
 	for name, c := range map[string]struct{ global, site, line, want string }{
-		"bolt":              {"", "cache bolt /nv.db\n" + withToken, ":3", "add 'secret {env.NUMBER_VERIFY_SECRET}'"},
-		"redis":             {"", "cache redis localhost\n" + withToken, ":3", "add 'secret {env.NUMBER_VERIFY_SECRET}'"},
-		"a global bolt":     {"{\nnumber_verify {\ncache bolt /nv.db\n}\n}\n", withToken, ":7", "add 'secret {env.NUMBER_VERIFY_SECRET}'"},
-		"a global verifier": {"{\nnumber_verify {\n" + withToken + "}\n}\n", "cache bolt /nv.db\n", ":13", "add 'secret {env.NUMBER_VERIFY_SECRET}'"},
+		"bolt":              {"", "cache bolt /nv.db\n" + withToken, ":3", "'secret {env.NUMBER_VERIFY_SECRET}'"},
+		"redis":             {"", "cache redis localhost\n" + withToken, ":3", "'secret {env.NUMBER_VERIFY_SECRET}'"},
+		"a global bolt":     {"{\nnumber_verify {\ncache bolt /nv.db\n}\n}\n", withToken, ":7", "'secret {env.NUMBER_VERIFY_SECRET}'"},
+		"a global verifier": {"{\nnumber_verify {\n" + withToken + "}\n}\n", "cache bolt /nv.db\n", ":13", "'secret {env.NUMBER_VERIFY_SECRET}'"},
 		"a short one, bolt": {"", "cache bolt /nv.db {\nsecret short-and-sweet\n}\n" + withToken, ":4", "at least 16 characters"},
 		"a short one":       {"", "cache redis localhost {\nsecret short-and-sweet\n}\n" + withToken, ":4", "at least 16 characters"},
 		"beside another":    {"", "cache redis localhost {\nsecret short-and-sweet\n}\n" + dqeBlock, ":4", "at least 16 characters"},
@@ -54,6 +54,7 @@ func TestConfigurationsWithoutASecretDoNotLoad(t *testing.T) {
 		`{"store":"bolt","file":"/nv.db"}`:                                        "needs a secret",
 		`{"store":"redis","addresses":["localhost"]}`:                             "needs a secret",
 		`{"store":"test_flaky"}`:                                                  "needs a secret",
+		`{"store":"test_flaky","secret":"short-and-sweet"}`:                       "at least 16 characters",
 		`{"store":"bolt","file":"/nv.db","secret":"short-and-sweet"}`:             "at least 16 characters",
 		`{"store":"bolt","file":"/nv.db","secret":"{env.TEST_SHORT}"}`:            "at least 16 characters",
 		`{"store":"redis","addresses":["localhost"],"secret":"short-and-sweet"}`:  "at least 16 characters",
@@ -72,6 +73,46 @@ func TestConfigurationsWithoutASecretDoNotLoad(t *testing.T) {
 		err := caddy.Validate(&parsed)
 		if (err == nil) != (want == "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "sweet")) {
 			t.Errorf("%s: %v, want %q", cache, err, want)
+		}
+	}
+}
+
+// TestTokenServesOneAttemptAlsoWhereTwoCachesWouldEachClaimIt: the SIM of the second
+// attempt would be taken for that of the first.
+func TestTokenServesOneAttemptAlsoWhereTwoCachesWouldEachClaimIt(t *testing.T) {
+	t.Setenv("TEST_TOKEN", "a-token")
+	handler := func(path, cache string) string {
+		return `{"handler":"number_verify","public_url":["http://localhost"],"path":"` + path + `","cache":` + cache + `,
+			"verifier":{"provider":"dqe","server":"https://dqe.example.com","licence":"x","name":"x","token":"{env.TEST_TOKEN}"}}`
+	}
+	for second, want := range map[string]string{
+		`{"store":"memory"}`: "",
+		`{"store":"bolt","file":"/nv.db","secret":"long-enough-for-a-secret"}`: "need one cache, but there are memory and bolt /nv.db",
+	} {
+		config := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[` +
+			handler("/.a", `{"store":"memory"}`) + "," + handler("/.b", second) + `]}]}}}}}`
+		var parsed caddy.Config
+		if err := json.Unmarshal([]byte(config), &parsed); err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Validate(&parsed); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", second, err, want)
+		}
+	}
+}
+
+// Braces make a placeholder of a part of a secret, and Caddy's error repeats it.
+func TestSecretWithBracesIsNotRepeatedByTheErrorOfItsPlaceholder(t *testing.T) {
+	for _, secret := range []string{"{hunter2}", "a{hunter2}b", "{env.X}{hunter2}"} {
+		config := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[
+			{"handler":"number_verify","public_url":["http://localhost"],
+			"verifier":{"provider":"dqe","server":"https://dqe.example.com","licence":"x","name":"x","client_secret":"` + secret + `"}}]}]}}}}}`
+		var parsed caddy.Config
+		if err := json.Unmarshal([]byte(config), &parsed); err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Validate(&parsed); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "client_secret") {
+			t.Errorf("%s: %v", secret, err)
 		}
 	}
 }

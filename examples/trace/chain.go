@@ -34,7 +34,8 @@ type tracer struct {
 	callback *url.URL
 	secrets  map[string]string // by name
 	client   *http.Client
-	found    bool
+	found    bool // a secret was shown before the last hop
+	arrived  bool // the last hop leads to the site
 }
 
 // newTracer expects a callback that parses.
@@ -123,7 +124,7 @@ func (t *tracer) look(hop int, at *url.URL, p *page, next *url.URL) {
 	places := []struct{ name, text string }{{"its address", at.String()}}
 	ends := ""
 	if next != nil && t.isSite(next) {
-		ends = "; leads to the site"
+		ends, t.arrived = "; leads to the site", true
 	} else {
 		places = append(places, struct{ name, text string }{"a header", header.String()}, struct{ name, text string }{"its body", p.body})
 		if next == nil {
@@ -149,6 +150,9 @@ func (t *tracer) look(hop int, at *url.URL, p *page, next *url.URL) {
 func (t *tracer) report(err error) int {
 	if err != nil {
 		fmt.Fprintln(t.out, "The chain was not followed to its end:", err)
+	}
+	if t.arrived {
+		fmt.Fprintln(t.out, "The last hop leads back to the site without the SIM, with the nonce: whoever opens the link first learns it. Have DQE confirm that the first outcome stands, and that a link works once.")
 	}
 	switch {
 	case t.found:

@@ -89,7 +89,8 @@ func TestChainThatShowsNothingBeforeItsLastHop(t *testing.T) {
 				}
 				show(s, w, "/second?a=1&b=2")
 			})
-			if status != hidden || strings.Count(said, "shows neither") != 3 || !strings.Contains(said, "3  302") || !strings.Contains(said, "leads to the site") {
+			if status != hidden || strings.Count(said, "shows neither") != 3 || !strings.Contains(said, "3  302") || !strings.Contains(said, "leads to the site") ||
+				!strings.Contains(said, "without the SIM, with the nonce") {
 				t.Errorf("%d:\n%s", status, said)
 			}
 		})

@@ -124,7 +124,7 @@ func New(cfg Config) (*Gate, error) {
 		}
 		g.origins = append(g.origins, o)
 	}
-	g.numbers = phone.Rules{Region: cfg.Region, Countries: cfg.Countries, Understands: cfg.Verifier.Understands}
+	g.numbers = phone.Rules{Region: cfg.Region, Countries: cfg.Countries, Understands: g.understands}
 	cfg.Account.add(&g.cfg.Limits, cfg.AttemptTTL+cfg.ResultWait)
 	var err error
 	g.index, err = newIndex(cfg.Secret, g.account)

@@ -10,8 +10,11 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// errPanicked is the cause of an error that a panic of a verifier has become.
-var errPanicked = errors.New("the verifier panicked")
+// The causes of errors that a verifier's mistakes have become.
+var (
+	errPanicked = errors.New("the verifier panicked")
+	errNil      = errors.New("an error that is a nil *verifier.Error")
+)
 
 // guarded calls the verifier. Its panic becomes an error that refuses: it must not
 // end Caddy, nor keep what the caller holds. Neither the panic's text nor that of
@@ -25,7 +28,11 @@ func (g *Gate) guarded(step string, call func() error) (err error) {
 		}
 	}()
 	err = call()
-	if told, ok := errors.AsType[*verifier.Error](err); ok {
+	told, ok := errors.AsType[*verifier.Error](err)
+	if ok && told == nil { // no nil error, but nothing can be read from it either
+		return &verifier.Error{Call: step, Err: errNil}
+	}
+	if ok {
 		return told
 	}
 	if err == nil || isOfClaim(err) {
@@ -46,6 +53,15 @@ func (g *Gate) survive(step string) {
 func (g *Gate) logPanic(message, step string, code Code, p any) {
 	g.log.Error(message, zap.String("step", step), zap.String("code", string(code)),
 		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+}
+
+// understands asks the verifier. Where it panics it does not.
+func (g *Gate) understands(e164 string) (ok bool) {
+	err := g.guarded("number", func() error {
+		ok = g.cfg.Verifier.Understands(e164)
+		return nil
+	})
+	return ok && err == nil
 }
 
 // isOfClaim tells whether the verifier returns what its Claim has returned.

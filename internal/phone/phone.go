@@ -47,10 +47,16 @@ func ValidRegion(s string) bool {
 	return phonenumbers.GetCountryCodeForRegion(s) != 0
 }
 
+// TakenFor is the country that all mobile numbers of another are taken to be of,
+// since nothing in a number tells the two apart.
+var TakenFor = map[string]string{
+	"AX": "FI", "BL": "GP", "CC": "AU", "CX": "AU", "EH": "MA", "MF": "GP", "SJ": "NO", "VA": "IT",
+}
+
 // Parse reads what a person typed. A national number is read as one of
-// rules.Region; where that gives no number, as one of the accepted countries, so
-// that 0692… is understood on Réunion although the site says FR. Its errors are
-// ErrInvalid and ErrUnsupported.
+// rules.Region; where that gives no number, as one of the accepted countries, if
+// just one of them has it: a number that two have could be either's. Its errors
+// are ErrInvalid and ErrUnsupported.
 func Parse(input string, rules *Rules) (Number, error) {
 	input, ok := plain(strings.TrimSpace(input))
 	if !ok {
@@ -64,24 +70,37 @@ func Parse(input string, rules *Rules) (Number, error) {
 		return rules.judge(typed)
 	}
 	if shared, ok := inFrenchPlan(input, rules.Region); ok {
-		if n, err := rules.judge(shared); err == nil {
-			return n, nil
-		}
+		return rules.judge(shared) // and no other country's, though it is not accepted
 	}
 	n, err := rules.judge(typed)
 	if err == nil || phonenumbers.IsValidNumber(typed) || isMobile(typed) {
 		return n, err
 	}
-	for _, country := range rules.Countries {
-		elsewhere, err := phonenumbers.Parse(input, country)
+	return rules.elsewhere(input, err)
+}
+
+// elsewhere reads a national number of an accepted country other than the region,
+// which has refused it.
+func (r *Rules) elsewhere(input string, refused error) (Number, error) {
+	var found Number
+	for _, country := range r.Countries {
+		parsed, err := phonenumbers.Parse(input, country)
 		if err != nil {
 			continue
 		}
-		if n, err := rules.judge(elsewhere); err == nil {
-			return n, nil
+		n, err := r.judge(parsed)
+		if err != nil || n == found {
+			continue
 		}
+		if found != (Number{}) {
+			return Number{}, ErrInvalid // two persons have it
+		}
+		found = n
 	}
-	return Number{}, err
+	if found == (Number{}) {
+		return found, refused
+	}
+	return found, nil
 }
 
 // plain folds the blanks and dashes that people and keyboards put into numbers.
@@ -118,6 +137,9 @@ func inFrenchPlan(input, region string) (*phonenumbers.PhoneNumber, bool) {
 	}
 	digits := strings.TrimPrefix(phonenumbers.NormalizeDigitsOnly(input), "0")
 	e164, ok := FromWire("0"+digits, National)
+	if !ok && len(digits) == 9 && (digits[0] == '6' || digits[0] == '7') {
+		e164, ok = "+33"+digits, true // a range that nobody has yet is of the plan too
+	}
 	if !ok {
 		return nil, false
 	}

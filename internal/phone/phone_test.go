@@ -123,7 +123,12 @@ func TestNationalNumberIsOfTheRegionThenOfWhereItIsValid(t *testing.T) {
 		"the order of the countries is nothing": {"0639980001", "FR", E164, []string{"MA", "FR"}, "+33639980001"},
 		"the other region":                      {"0639980001", "MA", E164, []string{"FR", "MA"}, "+212639980001"},
 		"of the region, which is not accepted":  {"0639980001", "FR", E164, []string{"MA"}, ""},
-		"of a territory that is not accepted":   {"0690001234", "FR", E164, []string{"FR", "MA"}, "+212690001234"},
+		"of a territory that is not accepted":   {"0690001234", "FR", E164, []string{"FR", "MA"}, ""},
+		"the same without its 0":                {"690001234", "FR", MSISDN, []string{"FR", "ES", "MA"}, ""},
+		"of one other country":                  {"0639016459", "BE", E164, []string{"BE", "MA"}, "+212639016459"},
+		"of two others, either's":               {"0639016459", "BE", E164, []string{"BE", "MA", "NL"}, ""},
+		"the same in the other order":           {"0639016459", "BE", E164, []string{"BE", "NL", "MA"}, ""},
+		"one that territories share":            {"0692001234", "BE", E164, append([]string{"BE"}, frenchCountries...), "+262692001234"},
 		"of a territory that is accepted":       {"0690001234", "FR", E164, []string{"FR", "MA", "GP"}, "+590690001234"},
 		"not understood elsewhere":              {"0690001234", "FR", National, []string{"FR", "MA"}, ""},
 		"a territory's in one that shares":      {"0692001234", "YT", National, []string{"YT", "RE"}, "+262692001234"},
@@ -145,6 +150,37 @@ func TestNationalNumberIsOfTheRegionThenOfWhereItIsValid(t *testing.T) {
 				t.Errorf("%s: %+v %v, want %q", c.input, n, err, c.want)
 			}
 		})
+	}
+}
+
+// TestKnownNumberOfATerritoryIsNotAStrangersMoroccanOne is a site of FR and MA that
+// knows a customer of Guadeloupe by 0690…: who has the SIM of +212690… is not him.
+func TestKnownNumberOfATerritoryIsNotAStrangersMoroccanOne(t *testing.T) {
+	for _, format := range []Format{E164, MSISDN, IDD} {
+		rules := rulesOf(format, "FR", "MA", "DZ", "TN", "SN", "CI")
+		for _, known := range []string{"0690001234", "0694001234", "0696 00 12 34", "0692001234", "0639001234", "0708401234", "690001234", "0709001234", "0709401234", "0709341234"} {
+			if n, err := Parse(known, rules); !errors.Is(err, ErrUnsupported) {
+				t.Errorf("%s as %s: %+v %v", known, format, n, err)
+			}
+		}
+	}
+}
+
+// TestCountriesWhoseNumbersAreAllAnothers holds the table against the library.
+func TestCountriesWhoseNumbersAreAllAnothers(t *testing.T) {
+	for country, numbers := range mobiles(t) {
+		of := make(map[string]int)
+		for seed := range 100 {
+			parsed, err := phonenumbers.Parse(numbers.Example(seed), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			of[regionOf(parsed)]++
+		}
+		other, isOthers := TakenFor[country]
+		if isOthers != (of[country] == 0) || isOthers && of[other] != 100 {
+			t.Errorf("numbers of %s are taken for those of %v", country, of)
+		}
 	}
 }
 

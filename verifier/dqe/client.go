@@ -90,9 +90,14 @@ type state struct {
 	Token string `json:"token"`
 }
 
-// Account implements verifier.Verifier: a hash of server and licence.
+// Account implements verifier.Verifier: a hash of server and licence. Other
+// spellings of one address are one account: a token that serves one attempt of it
+// must not serve another's, and there is one budget.
 func (c *client) Account() string {
-	sum := sha256.Sum256([]byte(c.server.Host + "\x00" + c.server.Path + "\x00" + c.licence))
+	defaultPort := map[string]string{"https": ":443", "http": ":80"}[c.server.Scheme]
+	host := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(c.server.Host), defaultPort), ".")
+	path := strings.TrimSuffix(c.server.Path, "/") // as in a call
+	sum := sha256.Sum256([]byte(host + "\x00" + path + "\x00" + c.licence))
 	return "dqe/" + hex.EncodeToString(sum[:8])
 }
 

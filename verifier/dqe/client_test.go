@@ -342,6 +342,35 @@ func TestStaticTokenIsReadForEachAttempt(t *testing.T) {
 	}
 }
 
+// TestTokenServesOneAttemptHoweverItsServerIsSpelled: a value is claimed per
+// account, and two directives may spell one server in two ways.
+func TestTokenServesOneAttemptHoweverItsServerIsSpelled(t *testing.T) {
+	account := func(server, licence string) string {
+		u, err := url.Parse(server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newClient(settings{server: u, licence: licence}, zap.NewNop()).Account()
+	}
+	want := account("https://dqe.example.com", "LICENCE")
+	if want != "dqe/7f87a4ed03afe200" {
+		t.Errorf("the account has another name than in earlier versions: %s", want)
+	}
+	for _, same := range []string{"https://dqe.example.com/", "https://DQE.Example.com", "https://dqe.example.com:443", "https://dqe.example.com.:443/", "HTTPS://dqe.example.com./"} {
+		if got := account(same, "LICENCE"); got != want {
+			t.Errorf("%s is another account", same)
+		}
+	}
+	for _, other := range []string{"https://dqe.example.com:8443", "https://dqe.example.com/v2", "https://other.example.com"} {
+		if account(other, "LICENCE") == want {
+			t.Errorf("%s is the same account", other)
+		}
+	}
+	if account("https://dqe.example.com", "OTHER") == want {
+		t.Error("another licence is the same account")
+	}
+}
+
 func TestCallbackToken(t *testing.T) {
 	issued := verifier.State(`{"token":"` + testToken + `"}`)
 	for _, c := range []struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -42,8 +43,9 @@ type Module struct {
 
 	// A token from elsewhere, usually {file./run/dqe-token}, read anew for
 	// each attempt. Each value serves one attempt ever, as far as the cache
-	// remembers: memory forgets at a restart. Other caches then need a secret
-	// of their own.
+	// remembers: memory forgets at a restart, and what takes tokens from one
+	// place needs one cache. Other caches than memory then need a secret of
+	// their own.
 	Token string `json:"token,omitempty"`
 
 	// How DQE is called: post, or get, which puts secrets and numbers into
@@ -81,6 +83,10 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// placeholder is a value that is nothing else, so that it can be repeated in an
+// error. Braces in a value may be a secret's own.
+var placeholder = regexp.MustCompile(`^\{(?:env|file)\.[^{}]+\}$`)
+
 // Provision resolves the placeholders. It calls nobody.
 func (m *Module) Provision(ctx caddy.Context) error {
 	resolved := *m
@@ -91,6 +97,9 @@ func (m *Module) Provision(ctx caddy.Context) error {
 			continue // a token is read for each attempt
 		}
 		value, err := repl.ReplaceOrErr(*o.value, true, true)
+		if err != nil && o.name == "client_secret" && !placeholder.MatchString(*o.value) {
+			return &optionError{o.name, "has braces, or its placeholder is empty or unknown: write the secret into a variable, and just {env.DQE_CLIENT_SECRET} here"}
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", o.name, err)
 		}
