@@ -21,19 +21,22 @@ import (
 // BenchmarkVerified measures what a request with a live session costs in the
 // handler, beside a handler that does nothing and Caddy's basic_auth with its
 // cache of hashes. The cookie stands among 15. What a request costs that the
-// matcher does not match is measured as well: basic_auth has no counterpart of the
-// stripping, which every request of the site passes.
+// matcher does not match is measured as well, without and with a final slash:
+// basic_auth has no counterpart of the stripping, which every request of the site
+// passes.
 func BenchmarkVerified(b *testing.B) {
 	handler, open, site, session := verifiedHandlers(b)
 	cookies := strings.Repeat("some=cookie; ", 14) + "number-verify=" + session
 	for name, c := range map[string]struct {
 		handler caddyhttp.MiddlewareHandler
 		header  [2]string
+		path    string
 	}{
-		"empty":         {passOn{}, [2]string{"Cookie", cookies}},
-		"number_verify": {handler, [2]string{"Cookie", cookies}},
-		"not matched":   {open, [2]string{"Cookie", cookies}},
-		"basic_auth":    {basicAuth(b), [2]string{"Authorization", "Basic dmlzaXRvcjpzZWNyZXQ="}},
+		"empty":         {passOn{}, [2]string{"Cookie", cookies}, "/account/"},
+		"number_verify": {handler, [2]string{"Cookie", cookies}, "/account/"},
+		"not matched":   {open, [2]string{"Cookie", cookies}, "/blog/post"},
+		"a directory":   {open, [2]string{"Cookie", cookies}, "/blog/"},
+		"basic_auth":    {basicAuth(b), [2]string{"Authorization", "Basic dmlzaXRvcjpzZWNyZXQ="}, "/account/"},
 	} {
 		b.Run(name, func(b *testing.B) {
 			passed := 0
@@ -47,7 +50,7 @@ func BenchmarkVerified(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if i%64 == 0 { // a replacer grows with each use
-					r = httptest.NewRequest(http.MethodGet, site+"/account/", nil)
+					r = httptest.NewRequest(http.MethodGet, site+c.path, nil)
 					r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), w, nil)
 					vars = r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 				}
