@@ -233,6 +233,30 @@ func TestPathThatOtherServersDoNotTakeForAnExceptionIsProtected(t *testing.T) {
 	}
 }
 
+// To a site that routes targets as they were sent "//" is not its front page.
+func TestEmptySegmentOfTheRootIsNoWayAroundAnExceptionForTheFrontPage(t *testing.T) {
+	w := newWorld(t, simulator.Options{})
+	w.load(`http://SITE {
+		@protected not path /
+		number_verify @protected {
+			public_url http://SITE
+			VERIFIER
+		}
+		reverse_proxy ` + asSent(t, func(target string) string {
+		if target == "/" {
+			return "front page"
+		}
+		return "protected page"
+	}) + `
+	}`)
+	if _, body := w.raw(t, strings.ReplaceAll(get("/"), "SITE", w.addr)); body != "front page" {
+		t.Errorf("the front page is not open: %s", body)
+	}
+	if status, body := w.raw(t, strings.ReplaceAll(get("//"), "SITE", w.addr)); strings.Contains(body, "protected page") {
+		t.Errorf("it is served to a stranger with %d", status)
+	}
+}
+
 func TestOldSessionDoesNotPassAStepUpByAnotherReadingOfThePath(t *testing.T) {
 	w := newWorld(t, simulator.Options{})
 	w.loadWith("number_verify {\npublic_url http://SITE\nVERIFIER\n}\n", `http://SITE {

@@ -397,10 +397,8 @@ func TestSignOutEndsTheSessionWhereRedisHasLostItsLists(t *testing.T) {
 	w.thief(stolen, sessionCookie).refused("/account/")
 }
 
-// A sibling host can plant a second session cookie, for the gate's path alone: the
-// session goes on at the site, so the sign-out must not say that it has ended.
-// A sibling host that plants a second session cookie does not keep the visitor's
-// own from ending.
+// A sibling host can plant a second session cookie, for the gate's path alone, where
+// the site then sees one: that must not keep the visitor's own from ending.
 func TestSignOutWithAPlantedSecondSessionCookieEndsTheVisitorsSession(t *testing.T) {
 	for _, planted := range []string{"planted", strings.Repeat("A", 43)} {
 		w := newWorld(t, simulator.Options{})

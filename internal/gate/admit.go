@@ -82,6 +82,9 @@ func (g *Gate) count(ctx context.Context, s starter) (*admission, *cache.Press) 
 	if sized, ok := c.(cache.Sized); ok && sized.Sessions() >= g.cfg.Limits.Sessions {
 		return nil, pressOf(g.limited(ctx, "sessions", s, Busy))
 	}
+	if g.shut.has(s.client.network) {
+		return nil, g.overShare(ctx, s)
+	}
 	limits := g.limits(s)
 	asked := make([]cache.Limit, len(limits))
 	for i := range limits {
@@ -92,7 +95,8 @@ func (g *Gate) count(ctx context.Context, s starter) (*admission, *cache.Press) 
 	switch {
 	case err == nil && g.isOverShare(limits, counted):
 		g.uncount(ctx, counted)
-		return nil, &cache.Press{Code: string(g.limited(ctx, "network", s, RateLimited)), RetryAt: time.Now().Add(shareRetry)}
+		g.shut.add(s.client.network)
+		return nil, g.overShare(ctx, s)
 	case err == nil:
 		return g.admission(limits, counted), nil
 	case errors.As(err, &reached) && reached.Limit < len(limits):
@@ -106,6 +110,11 @@ func (g *Gate) count(ctx context.Context, s starter) (*admission, *cache.Press) 
 	default:
 		return nil, pressOf(g.failed("start", cacheError(err)))
 	}
+}
+
+// overShare is the press of a start whose network has used up its share.
+func (g *Gate) overShare(ctx context.Context, s starter) *cache.Press {
+	return &cache.Press{Code: string(g.limited(ctx, "network", s, RateLimited)), RetryAt: time.Now().Add(shareRetry)}
 }
 
 // admission sorts what a start counts by, and says so where the budget runs low.

@@ -12,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
 // One customer's /48 must not use up the share of his whole operator.
@@ -301,4 +304,90 @@ func TestPanicOfACacheWhileTheProviderIsAskedDoesNotEndCaddy(t *testing.T) {
 		}
 		pause(t.Context(), time.Minute)
 	})
+}
+
+// A start that is over its network's share has used up nothing of its client's, so
+// there is no end to them: they must not fill the counters, nor write to a disk.
+func TestStartsOverTheShareOfTheirNetworkTakeUpNoRoom(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		if err := s.store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.store.Cache = memory.New(memory.Options{Records: 8000})
+		limits := defaultLimits
+		limits.Client, limits.Global.Max = []Rate{{6, 10 * time.Minute}, {60, 24 * time.Hour}}, 2000
+		g := s.gate(limits)
+		for i := range 1001 {
+			press(g, fmt.Sprintf("192.0.%d.%d", 1+i/600, i/6%100), newID(), anyNumber(i))
+		}
+		before := s.store.writes.Load()
+		for i := range 3000 {
+			if got := press(g, "192.0.99.99", newID(), anyNumber(2000+i)); got != "rate_limited" {
+				t.Errorf("start %d of the stranger gets %s", i, got)
+				break
+			}
+		}
+		if n := s.store.writes.Load() - before; n > 10 {
+			t.Errorf("%d refused starts were stored", n)
+		}
+		if !passes(g, "203.0.113.1", anyNumber(1)) {
+			t.Error("others are locked out")
+		}
+	})
+}
+
+// A sibling host may plant as many cookies as a browser keeps of a domain, for the
+// gate's path alone, so that they come before the visitor's own.
+func TestSignOutUnderAHeapOfPlantedSessionCookiesEndsTheVisitorsSession(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g, browser := s.gate(defaultLimits), newID()
+		press(g, "192.0.2.1", browser, anyNumber(1))
+		r := httptest.NewRequest(http.MethodGet, "http://localhost/.number-verify/callback?state="+s.nonce.Load().(string), nil)
+		cookies := visit(g, r, browser).Result().Cookies()
+		if len(cookies) != 1 || cookies[0].Name != "number-verify" {
+			t.Fatalf("not verified: %v", cookies)
+		}
+		r = httptest.NewRequest(http.MethodPost, "http://localhost/.number-verify/sign-out", nil)
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+		for range 180 {
+			r.AddCookie(&http.Cookie{Name: "number-verify", Value: newID()})
+		}
+		r.AddCookie(cookies[0])
+		r.AddCookie(&http.Cookie{Name: "number-verify-browser", Value: newID()}) // his own has expired
+		v := NewVisit(r.Method, r.URL)
+		g.Strip(r, v, "X-Verified-")
+		w := httptest.NewRecorder()
+		g.ServeEndpoint(w, r, v)
+		if n := s.store.Cache.(cache.Sized).Sessions(); w.Code != http.StatusSeeOther || n != 0 {
+			t.Errorf("%d, and %d sessions go on", w.Code, n)
+		}
+	})
+}
+
+// One client whose calls fail beside others' must not bring all calls to a halt for
+// ever: the circuit asks who fails while it is locked, so nobody may ask it how it
+// stands while he holds what that needs.
+func TestOneClientWhoseCallsFailAtOnceHangsNobody(t *testing.T) {
+	b := NewBreaker(zap.NewNop())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		var calling sync.WaitGroup
+		for i := range 8 {
+			calling.Go(func() {
+				for n := range 20000 {
+					done, err := b.Start(caller{fmt.Sprint("+3363998", i, n), "client"})
+					if err == nil {
+						done(outage)
+					}
+				}
+			})
+		}
+		calling.Wait()
+	}()
+	select {
+	case <-over:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the breaker hangs: no start and no result ever passes again")
+	}
 }

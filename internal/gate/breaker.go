@@ -225,9 +225,13 @@ func (b *Breaker) call(by caller, end func(), circuits ...*circuit) (done func(e
 // outage would be the client's second in a row: what one client causes must not
 // keep the provider from being called.
 func (b *Breaker) failsAlone(by caller) bool {
+	if b.outage.State() == gobreaker.StateClosed {
+		return false
+	}
+	// not before: the circuit, while it is locked, asks who fails
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.outage.State() != gobreaker.StateClosed && by.client == b.failedLast
+	return by.client == b.failedLast
 }
 
 // note remembers whose calls have failed in a row.

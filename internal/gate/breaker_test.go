@@ -169,14 +169,26 @@ func TestSlowProviderIsCalledSoManyTimesAtOnce(t *testing.T) {
 		}
 		return under
 	}
-	starts := crowd(func(i int) (func(error), error) { return b.Start(caller{fmt.Sprint(i), fmt.Sprint(i)}) }, startCalls)
-	results := crowd(func(i int) (func(error), error) { return b.Result(callerOf(i), false) }, maxCalls-startCalls)
+	starts := crowd(func(i int) (func(error), error) { return b.Start(caller{fmt.Sprint(i), fmt.Sprint(i)}) }, mostCalls)
+	results := crowd(func(i int) (func(error), error) { return b.Result(callerOf(i), false) }, maxCalls-mostCalls)
 	for range 2 { // only the first counts
 		results[0](nil)
 		starts[0](nil)
 	}
 	crowd(func(int) (func(error), error) { return b.Start(callerOf(1)) }, 1)
 	crowd(func(i int) (func(error), error) { return b.Result(callerOf(i), false) }, 1)
+}
+
+func TestSlowResultsOfACrowdLeaveCallsForStarts(t *testing.T) {
+	b := NewBreaker(zap.NewNop())
+	for i := range maxCalls {
+		if _, err := b.Result(callerOf(i), false); (err == nil) != (i < mostCalls) {
+			t.Fatalf("result %d: %v", i, err)
+		}
+	}
+	if _, err := b.Start(callerOf(1)); err != nil {
+		t.Errorf("a start beside them: %v", err)
+	}
 }
 
 func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {

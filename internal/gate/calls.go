@@ -7,9 +7,9 @@ const (
 	// take up what Caddy needs for everything else. Fewer than the connections
 	// that a verifier opens, or calls would run out of time in their queue.
 	maxCalls = 100
-	// startCalls is how many of them may be starts: what is left is for results,
-	// which have been paid for.
-	startCalls = 80
+	// mostCalls is how many of them may be starts, and how many results: neither
+	// must keep the others away.
+	mostCalls = 80
 	// clientCalls is how many one client's starts may be, an IPv6 /48 counting as
 	// one: more than pass in a burst by default, so that the limit answers what is
 	// beyond it; less than all, so that others start beside it.
@@ -18,9 +18,9 @@ const (
 
 // calls are those to the provider that are under way. The zero value has none.
 type calls struct {
-	mu          sync.Mutex
-	all, starts int
-	byClient    map[string]int // of starts
+	mu              sync.Mutex
+	starts, results int
+	byClient        map[string]int // of starts
 }
 
 // hasRoom tells whether a client may start.
@@ -31,7 +31,7 @@ func (c *calls) hasRoom(client string) bool {
 }
 
 func (c *calls) mayStart(client string) bool {
-	return c.all < maxCalls && c.starts < startCalls && c.byClient[client] < clientCalls
+	return c.starts+c.results < maxCalls && c.starts < mostCalls && c.byClient[client] < clientCalls
 }
 
 // start takes the call for a client's start, if it may.
@@ -44,7 +44,6 @@ func (c *calls) start(client string) (end func(), ok bool) {
 	if c.byClient == nil {
 		c.byClient = make(map[string]int)
 	}
-	c.all++
 	c.starts++
 	c.byClient[client]++
 	return func() { c.endStart(client) }, true
@@ -53,7 +52,6 @@ func (c *calls) start(client string) (end func(), ok bool) {
 func (c *calls) endStart(client string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.all--
 	c.starts--
 	if c.byClient[client]--; c.byClient[client] == 0 {
 		delete(c.byClient, client)
@@ -64,13 +62,13 @@ func (c *calls) endStart(client string) {
 func (c *calls) result() (end func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.all >= maxCalls {
+	if c.starts+c.results >= maxCalls || c.results >= mostCalls {
 		return nil, false
 	}
-	c.all++
+	c.results++
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.all--
+		c.results--
 	}, true
 }

@@ -108,6 +108,7 @@ type Gate struct {
 
 	presses presses
 	samples sampler
+	shut    shut
 }
 
 // New makes a gate. Origins must have passed ParseOrigin.

@@ -3,8 +3,10 @@ package gate
 import (
 	"cmp"
 	"encoding/hex"
+	"maps"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
@@ -58,8 +60,9 @@ const (
 	networkParts   = 4
 	networkClients = 10
 	networkWides   = 2
-	// shareRetry is when to try again where a network has used up its share.
-	shareRetry = time.Hour
+	// shareRetry is when to try again where a network has used up its share, and
+	// shareAsked how long it is refused before that is counted anew.
+	shareRetry, shareAsked = time.Hour, time.Minute
 )
 
 // refunds is how often a start of one number is taken back because it was
@@ -163,6 +166,31 @@ func (g *Gate) isOverShare(limits []limit, counted []cache.Counted) bool {
 		}
 	}
 	return l.Global.Max > 0 && all > l.Global.Max/2 && network > share
+}
+
+// shut are the networks whose share is used up. Only counting tells that, and what
+// is counted is taken back: without a memory of it a start that is refused would
+// take room, each time, and use up nothing of its client's.
+type shut struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+func (s *shut) has(network string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Before(s.until[network])
+}
+
+func (s *shut) add(network string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(s.until, func(_ string, until time.Time) bool { return !now.Before(until) })
+	if s.until == nil {
+		s.until = make(map[string]time.Time)
+	}
+	s.until[network] = now.Add(shareAsked)
 }
 
 // limit is one of a measure that a start has to pass.

@@ -35,6 +35,9 @@ func (g *Gate) guarded(step string, call func() error) (err error) {
 	if ok {
 		return told
 	}
+	if errors.Is(err, verifier.ErrClaimed) {
+		return verifier.ErrClaimed // what wraps it may be text of the verifier's
+	}
 	if err == nil || isOfClaim(err) {
 		return err
 	}

@@ -27,7 +27,7 @@ func Readings(u *url.URL) (readings []string, ok bool) {
 	if isPlain(sent) && (u.RawPath == "" || sent == u.Path) {
 		return nil, true
 	}
-	if short := strings.TrimSuffix(sent, "/"); isPlain(short) && u.RawPath == "" {
+	if short := strings.TrimSuffix(sent, "/"); short != "/" && isPlain(short) && u.RawPath == "" {
 		return []string{short}, true // a directory's, the commonest by far
 	}
 	all := []string{sent}

@@ -262,8 +262,8 @@ func (g *Gate) signOut(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 }
 
 // maxNamed is how many sessions a request may name for them to end: more than
-// anybody plants unnoticed.
-const maxNamed = 16
+// browsers keep cookies of one domain (Chrome 180), all of which a sibling may plant.
+const maxNamed = 256
 
 // sessionsNamed finds the sessions that the request's cookies name; there is no
 // record where there is no such session.
