@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"github.com/numberverify/caddy-number-verify/internal/percent"
 )
 
 // ErrRevealed says that the operator's URL holds one of the secrets.
@@ -91,7 +93,7 @@ func Reveals(raw, secret string) bool {
 				return true
 			}
 		}
-		raw = unescapeOnce(raw)
+		raw = percent.Decode(raw)
 	}
 	return false
 }
@@ -113,20 +115,4 @@ func encodings(secret string) []string {
 		forms = append(forms, form, strings.NewReplacer("+", "-", "/", "_").Replace(form))
 	}
 	return forms
-}
-
-// unescapeOnce undoes percent-encoding and leaves what is no escape as it is.
-func unescapeOnce(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			if decoded, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
-				b.WriteByte(decoded[0])
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
 }

@@ -160,9 +160,7 @@ func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool)
 
 // Delete implements memory.Backing.
 func (f *file) Delete(ref cache.Ref) error {
-	f.mu.Lock()
-	delete(f.used, ref) // or a use that waits would write it back
-	f.mu.Unlock()
+	f.supersede(ref) // or a use that waits would write it back
 	there := false
 	err := f.transact(view, func(tx *bbolt.Tx) error {
 		there = tx.Bucket(recordsBucket).Get(ref[:]) != nil
@@ -177,11 +175,16 @@ func (f *file) Delete(ref cache.Ref) error {
 	return f.do(ref, nil)
 }
 
+// supersede drops a use that is not yet written, since a newer change comes.
+func (f *file) supersede(ref cache.Ref) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.used, ref)
+}
+
 // do has a change written, and waits until it is on disk.
 func (f *file) do(ref cache.Ref, value []byte) error {
-	f.mu.Lock()
-	delete(f.used, ref) // this change is newer
-	f.mu.Unlock()
+	f.supersede(ref)
 	w := write{ref, value, make(chan error, 1)}
 	select {
 	case f.writes <- w:

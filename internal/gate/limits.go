@@ -229,11 +229,10 @@ type client struct {
 
 // clientOf reads the client's address. What is none counts as one.
 func (g *Gate) clientOf(r *http.Request) client {
-	addr, err := netip.ParseAddr(g.cfg.ClientIP(r))
+	addr, err := parseAddress(g.cfg.ClientIP(r))
 	if err != nil {
 		return client{near: "unknown", network: "unknown"}
 	}
-	addr = addr.Unmap().WithZone("")
 	prefix := func(bits int) string { return netip.PrefixFrom(addr, bits).Masked().String() }
 	if addr.Is4() {
 		return client{near: addr.String(), network: prefix(16)}

@@ -28,7 +28,7 @@ func (g *Gate) logRefusal(r *http.Request, code Code, id string) {
 	g.log.Debug("visitor refused", fields...)
 }
 
-// Refused notes that verdict refuses a request that the gate does not answer itself.
+// Refused notes that verdict refuses a request; Refuse does so itself.
 func (g *Gate) Refused(r *http.Request, verdict Verdict) { g.logRefusal(r, verdict.Code, "") }
 
 // clientKey is under which a context has the client's network.
@@ -47,17 +47,22 @@ func clientField(ctx context.Context) zap.Field {
 	return zap.Skip()
 }
 
-// loggedAddress is as much of an address as may be logged: the /24 of IPv4, the /48 of
-// IPv6. It is not the network of the limits: see client.
+// loggedAddress is as much of an address as may be logged: the /24 of IPv4, the
+// /48 of IPv6. It is not the network of the limits: see client.
 func loggedAddress(address string) string {
-	addr, err := netip.ParseAddr(address)
+	addr, err := parseAddress(address)
 	if err != nil {
 		return "unknown"
 	}
-	addr = addr.Unmap().WithZone("")
 	bits := 48
 	if addr.Is4() {
 		bits = 24
 	}
 	return netip.PrefixFrom(addr, bits).Masked().String()
+}
+
+// parseAddress reads an address; one of IPv4 in an IPv6 one is the former.
+func parseAddress(address string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(address)
+	return addr.Unmap().WithZone(""), err
 }

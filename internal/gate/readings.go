@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/numberverify/caddy-number-verify/internal/percent"
 )
 
 const (
@@ -58,7 +60,7 @@ func Readings(u *url.URL) (readings []string, ok bool) {
 
 // readingSteps are what servers do to a path before they choose what to serve.
 var readingSteps = []func(string) string{
-	decodeOnce, // a proxy and the server behind it may both do it
+	percent.Decode, // a proxy and the server behind it may both do it
 	cutAt("\x00"),
 	cutAt("?#"), // for whoever parses the decoded path again
 	dropBlanks,
@@ -96,44 +98,6 @@ func isPlain(path string) bool {
 	return true
 }
 
-// decodeOnce undoes percent-encoding, and leaves what is none as it is.
-func decodeOnce(path string) string {
-	if !strings.Contains(path, "%") {
-		return path
-	}
-	return decode(path, func(byte) bool { return true })
-}
-
-// decode undoes the percent-encoding of those bytes that are wanted.
-func decode(path string, wanted func(byte) bool) string {
-	out := make([]byte, 0, len(path))
-	for i := 0; i < len(path); i++ {
-		if path[i] == '%' && i+2 < len(path) {
-			high, low := hexDigit[path[i+1]], hexDigit[path[i+2]]
-			if high != 0 && low != 0 {
-				if c := (high-1)<<4 | (low - 1); wanted(c) {
-					out = append(out, c)
-					i += 2
-					continue
-				}
-			}
-		}
-		out = append(out, path[i])
-	}
-	return string(out)
-}
-
-// hexDigit is the value of a hexadecimal digit and one; 0 for anything else.
-var hexDigit = func() (table [256]byte) {
-	for i, c := range []byte("0123456789abcdef") {
-		table[c] = byte(i) + 1
-	}
-	for i, c := range []byte("ABCDEF") {
-		table[c] = byte(i) + 11
-	}
-	return table
-}()
-
 func cutAt(chars string) func(string) string {
 	return func(path string) string {
 		if i := strings.IndexAny(path, chars); i >= 0 {
@@ -168,10 +132,7 @@ func dropHost(path string) string {
 // withPlainText decodes what can be sent encoded only and means the same to all
 // servers, such as UTF-8 and spaces: the patterns of matchers have it decoded.
 func withPlainText(path string) string {
-	if !strings.Contains(path, "%") {
-		return path
-	}
-	return decode(path, func(c byte) bool { return c > 0x7f || strings.IndexByte(" \"<>^`{|}", c) >= 0 })
+	return percent.DecodeOnly(path, func(c byte) bool { return c > 0x7f || strings.IndexByte(" \"<>^`{|}", c) >= 0 })
 }
 
 // dropParameters cuts what follows a semicolon in each segment, as servlet

@@ -274,8 +274,8 @@ func (g *Gate) sessionsNamed(ctx context.Context, v *Visit, o *origin) (map[cach
 			continue
 		}
 		key := g.sessionKey(o, own.value)
-		_, rec, err := get[cache.Session](ctx, g, key)
-		if err != nil && !errors.Is(err, cache.ErrNotFound) {
+		rec, err := g.sessionUnder(ctx, key)
+		if err != nil {
 			return nil, err
 		}
 		named[key] = rec
@@ -291,11 +291,17 @@ func (g *Gate) sessionOf(ctx context.Context, v *Visit, o *origin) (cache.Key, *
 		return cache.Key{}, nil, nil
 	}
 	key := g.sessionKey(o, id)
+	rec, err := g.sessionUnder(ctx, key)
+	return key, rec, err
+}
+
+// sessionUnder returns the record of a session, nil where there is none.
+func (g *Gate) sessionUnder(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	_, rec, err := get[cache.Session](ctx, g, key)
 	if errors.Is(err, cache.ErrNotFound) {
-		return key, nil, nil
+		return nil, nil
 	}
-	return key, rec, err
+	return rec, err
 }
 
 // endSessions ends all sessions of browsers and tells how many there were. The
