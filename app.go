@@ -13,6 +13,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
 func init() {
@@ -83,7 +84,7 @@ func (a *App) Start() error {
 			continue
 		}
 		err := s.hold(name, func() (caddy.Destructor, error) {
-			opened, err := s.opener.Open(a.logger.Named(name))
+			opened, err := s.opener.Open(a.logger.Named(name), ledger.Codec{})
 			return &pooledStore{opened}, err
 		})
 		if err != nil {

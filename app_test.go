@@ -24,7 +24,7 @@ func (slowOpener) StoreName() string { return "slow" }
 
 func (slowOpener) Secret() string { return "" }
 
-func (o slowOpener) Open(*zap.Logger) (cache.Cache, error) {
+func (o slowOpener) Open(*zap.Logger, cache.Codec) (cache.Cache, error) {
 	timer := time.NewTimer(o.took)
 	<-timer.C
 	if o.err != nil {

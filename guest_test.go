@@ -104,7 +104,7 @@ func (*flakyCache) StoreName() string { return "test_flaky" }
 
 func (c *flakyCache) Secret() string { return c.IndexSecret }
 
-func (*flakyCache) Open(*zap.Logger) (cache.Cache, error) {
+func (*flakyCache) Open(*zap.Logger, cache.Codec) (cache.Cache, error) {
 	cacheOpens.Add(1)
 	return &flaky{memory.New(memory.Options{})}, nil
 }

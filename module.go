@@ -23,6 +23,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
@@ -328,7 +329,7 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visi
 }
 
 // vouch tells the upstream and later handlers who is verified.
-func (h *Handler) vouch(r *http.Request, visit *gate.Visit, repl *caddy.Replacer, session *cache.Session) {
+func (h *Handler) vouch(r *http.Request, visit *gate.Visit, repl *caddy.Replacer, session *ledger.Session) {
 	if first := visit.Pass(session); first && repl != nil {
 		repl.Map(func(key string) (any, bool) { return placeholder(visit.Session(), key) })
 	}
@@ -338,7 +339,7 @@ func (h *Handler) vouch(r *http.Request, visit *gate.Visit, repl *caddy.Replacer
 	visit.Vouch(r.Header, &h.headers.names, session)
 }
 
-func placeholder(session *cache.Session, key string) (any, bool) {
+func placeholder(session *ledger.Session, key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, "http.number_verify.")
 	if !ok {
 		return nil, false

@@ -19,6 +19,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/bolt"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
 // arrivesAt checks that a verification made from path ends there.
@@ -592,7 +593,7 @@ func TestBoltFileInUseIsAnErrorAtReloadAndTheOldConfigurationGoesOn(t *testing.T
 	visitor := w.browser()
 	visitor.arrivesAt("/account/")
 	path := filepath.Join(t.TempDir(), "nv.db")
-	other, err := bolt.Open(path, memory.Options{}, zap.NewNop())
+	other, err := bolt.Open(path, memory.Options{}, ledger.Codec{}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

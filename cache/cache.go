@@ -82,28 +82,53 @@ type Opener interface {
 	// StoreName names the store. Modules with equal names share one open
 	// Cache, and it lives on through a reload of the configuration.
 	StoreName() string
-	// Secret is what the keys are derived from that numbers and addresses are
-	// found by, as configured; "" where the verifier's secret serves. A module
-	// that also has HasSecret() bool is asked before it is provisioned, so that
-	// caddy adapt can tell.
+	// Secret is the secret from which index keys are derived, as configured: the
+	// keys under which numbers and addresses are found. It is "" where the
+	// verifier's secret serves. A module that also has HasSecret() bool is asked
+	// that before it is provisioned, so that caddy adapt can tell.
 	Secret() string
-	// Open opens the store.
-	Open(logger *zap.Logger) (Cache, error)
+	// Open opens the store. A cache that stores bytes turns values into bytes
+	// and back with codec; one that keeps the values themselves ignores it.
+	Open(logger *zap.Logger, codec Codec) (Cache, error)
 }
 
-// Kind is what a record is about.
+// Codec turns the values of records into bytes and back. It serves many
+// goroutines at once, and all kinds that are Stored.
+type Codec interface {
+	// Encode returns the value of a record of that kind as JSON text. A value of
+	// another kind is an error.
+	Encode(kind Kind, value any) ([]byte, error)
+	// Decode returns a new value, equal to the one that Encode wrote as data. Its
+	// error means that data holds no value of that kind.
+	Decode(kind Kind, data []byte) (any, error)
+}
+
+// Kind is what a record is about. The values are the gate's own, and no cache
+// looks into them; what a cache must know of a kind is said with each.
 type Kind uint8
 
-// The kinds, and the type of Record.Value with each.
 const (
-	KindSession     Kind = iota + 1 // *Session, by the session cookie
-	KindAttempt                     // *Attempt, by an id that is derived from the callback's state
-	KindPress                       // *Press, by browser, number and return path
-	KindRefusal                     // *Refusal, by the browser cookie
-	KindGrant                       // *Grant, by the browser cookie
-	KindClaim                       // *Claim, by the value claimed
-	KindFingerprint                 // *Fingerprint, by the verifier account
-	KindCount                       // *Count, by what is counted; for Cache.Count alone
+	// KindSession: a visitor's verification. It is never refused for want of
+	// room, since somebody has paid for it, and is what Sized counts.
+	KindSession Kind = iota + 1
+	// KindAttempt: a verification under way. A new one may be refused with
+	// ErrFull, one that was begun never.
+	KindAttempt
+	// KindPress: a press of the start button.
+	KindPress
+	// KindRefusal: why the last attempt of a browser failed.
+	KindRefusal
+	// KindGrant: a session that its browser may come for once more.
+	KindGrant
+	// KindClaim: something that may serve once only. A damaged record of this
+	// kind is not taken for none: Replace with old nil returns ErrConflict.
+	KindClaim
+	// KindFingerprint: what must be equal on all nodes.
+	KindFingerprint
+	// KindCount: a counter, which Count and Uncount alone read and write. Its
+	// value is the cache's own, a *Count where one is needed. A new counter may
+	// be refused with ErrFull.
+	KindCount
 )
 
 // Stored tells whether Get, Put and Replace know the kind.
@@ -139,7 +164,8 @@ func (k Key) Ref() Ref {
 
 // Record is a value and how long it lives.
 type Record struct {
-	// Value is a pointer to the type that belongs to the key's Kind.
+	// Value is a pointer that means nothing to the cache: a Codec knows which
+	// type belongs to the key's Kind.
 	Value any
 	// Expires is the absolute end.
 	Expires time.Time

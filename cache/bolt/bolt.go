@@ -13,14 +13,14 @@ import (
 )
 
 // Open opens the cache in the file at path, which it makes if there is none. The
-// options are those of the memory in front of it. Its records are sealed: the
-// file opens no session and names no number.
-func Open(path string, opts memory.Options, log *zap.Logger) (cache.Cache, error) {
+// options are those of the memory in front of it; codec writes the values of its
+// records, which are sealed: the file opens no session and names no number.
+func Open(path string, opts memory.Options, codec cache.Codec, log *zap.Logger) (cache.Cache, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
 	began := time.Now()
-	f, err := openFile(path, opts.Now, log)
+	f, err := openFile(path, opts.Now, codec, log)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ import (
 
 func opened(tb testing.TB, path string, now func() time.Time) cache.Cache {
 	tb.Helper()
-	c, err := Open(path, memory.Options{Now: now}, zap.NewNop())
+	c, err := Open(path, memory.Options{Now: now}, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestConformance(t *testing.T) {
 
 func TestConformanceWhenFull(t *testing.T) {
 	cachetest.RunFull(t, func(t *testing.T, now func() time.Time) cache.Cache {
-		c, err := Open(newPath(t), memory.Options{Now: now, Records: 100}, zap.NewNop())
+		c, err := Open(newPath(t), memory.Options{Now: now, Records: 100}, cachetest.Codec{}, zap.NewNop())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func sessionKey(n int) cache.Key {
 
 func sessionRecord(n int, expires time.Time) *cache.Record {
 	return &cache.Record{
-		Value:   cache.NewSession(cache.Session{Number: fmt.Sprintf("+336399800%02d", n%100), Operator: "Opérateur", VerifiedAt: time.Now()}),
+		Value:   &cachetest.Value{Text: fmt.Sprintf("+336399800%02d Opérateur", n%100), N: n},
 		Expires: expires,
 	}
 }
@@ -205,7 +205,7 @@ func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
 			path := newPath(t)
 			test.make(t, path)
 			before, _ := os.ReadFile(path)
-			c, err := Open(path, memory.Options{}, zap.NewNop())
+			c, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop())
 			if err == nil {
 				_ = c.Close()
 				t.Fatal("it opens")
@@ -230,7 +230,7 @@ func writeFile(t *testing.T, path string, content []byte) {
 func TestWhatHasEndedLeavesTheFile(t *testing.T) {
 	var clock atomic.Int64 // the sweeping goroutine reads it too
 	now := time.Now()
-	f, err := openFile(newPath(t), func() time.Time { return now.Add(time.Duration(clock.Load())) }, zap.NewNop())
+	f, err := openFile(newPath(t), func() time.Time { return now.Add(time.Duration(clock.Load())) }, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestFileDoesNotGrowWithoutEnd(t *testing.T) {
 	var clock atomic.Int64
 	began, path := time.Now(), newPath(t)
 	now := func() time.Time { return began.Add(time.Duration(clock.Load())) }
-	f, err := openFile(path, now, zap.NewNop())
+	f, err := openFile(path, now, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
@@ -76,7 +77,7 @@ func TestDamagedNewestMetaPageDoesNotUndoASignOut(t *testing.T) {
 	must(t, err)
 	content[newestMeta(content)+16+30] ^= 1
 	writeFile(t, path, content)
-	if _, err := Open(path, memory.Options{}, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if _, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("Open: %v", err)
 	}
 }
@@ -94,7 +95,7 @@ func TestDamageOfOneBitIsFoundOrHarmless(t *testing.T) {
 		at, bit := random.IntN(len(damaged)), random.IntN(8)
 		damaged[at] ^= 1 << bit
 		writeFile(t, path, damaged)
-		c, err := Open(path, memory.Options{}, zap.NewNop())
+		c, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop())
 		if err != nil {
 			refused++
 			continue
@@ -124,7 +125,7 @@ func TestFileOfAnotherProgramIsNotChanged(t *testing.T) {
 	must(t, db.Close())
 	before, err := os.ReadFile(path)
 	must(t, err)
-	if _, err := Open(path, memory.Options{}, zap.NewNop()); !errors.Is(err, errNotOurs) {
+	if _, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop()); !errors.Is(err, errNotOurs) {
 		t.Errorf("Open: %v", err)
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
@@ -139,7 +140,7 @@ func TestDamagedFileThatIsRestoredOpensWithoutARestart(t *testing.T) {
 	damaged := bytes.Clone(content)
 	copy(damaged[root*pageSize:], bytes.Repeat([]byte{0xa5}, pageSize))
 	writeFile(t, path, damaged)
-	if _, err := Open(path, memory.Options{}, zap.NewNop()); err == nil {
+	if _, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop()); err == nil {
 		t.Fatal("the damaged file opens")
 	}
 	writeFile(t, path, content)
@@ -185,14 +186,14 @@ func TestFileTruncatedWhileOpenFailsAndHangsNobody(t *testing.T) {
 // What a use wrote late must not bring back what was ended after it.
 func TestUseThatIsStillToBeWrittenDoesNotReviveASession(t *testing.T) {
 	path := newPath(t)
-	f, err := openFile(path, time.Now, zap.NewNop())
+	f, err := openFile(path, time.Now, cachetest.Codec{}, zap.NewNop())
 	must(t, err)
 	key := sessionKey(1)
 	must(t, f.Store(key, key.Ref(), sessionRecord(1, time.Now().Add(time.Hour)), false))
 	must(t, f.Store(key, key.Ref(), sessionRecord(1, time.Now().Add(time.Hour)), true))
 	must(t, f.Delete(key.Ref()))
 	must(t, f.Close())
-	f, err = openFile(path, time.Now, zap.NewNop())
+	f, err = openFile(path, time.Now, cachetest.Codec{}, zap.NewNop())
 	must(t, err)
 	defer f.Close()
 	if n := count(t, f, recordsBucket); n != 0 {
@@ -222,16 +223,16 @@ func TestWhatWasToldIsOnDiskAtOnceAndCountsWithIt(t *testing.T) {
 	}
 	key := cache.Key{Kind: cache.KindAttempt, Realm: "www.example.com", Secret: "attempt"}
 	end := time.Now().Add(time.Hour)
-	started := &cache.Record{Value: &cache.Attempt{Phase: cache.PhaseStarted, Deadline: end}, Expires: end}
+	started := &cache.Record{Value: &cachetest.Value{Text: "started"}, Expires: end}
 	must(t, c.Replace(t.Context(), key, nil, started))
 	var reached *cache.LimitError
 	if _, err := copied(t, path).Count(t.Context(), limit); !errors.As(err, &reached) {
 		t.Errorf("the count of an attempt that was stored: %v", err)
 	}
-	burned := &cache.Record{Value: &cache.Attempt{Phase: cache.PhaseEnded, Deadline: end}, Expires: end}
+	burned := &cache.Record{Value: &cachetest.Value{Text: "burned"}, Expires: end}
 	must(t, c.Replace(t.Context(), key, started, burned))
 	rec, err := copied(t, path).Get(t.Context(), key)
-	if err != nil || rec.Value.(*cache.Attempt).Phase != cache.PhaseEnded {
+	if err != nil || rec.Value.(*cachetest.Value).Text != "burned" {
 		t.Errorf("a burned attempt is not burned on disk: %+v, %v", rec, err)
 	}
 	lives := started
@@ -243,7 +244,7 @@ func TestWhatWasToldIsOnDiskAtOnceAndCountsWithIt(t *testing.T) {
 }
 
 func TestEveryCommitIsSynced(t *testing.T) {
-	f, err := openFile(newPath(t), time.Now, zap.NewNop())
+	f, err := openFile(newPath(t), time.Now, cachetest.Codec{}, zap.NewNop())
 	must(t, err)
 	defer f.Close()
 	if f.db.NoSync || f.db.NoGrowSync {
@@ -260,7 +261,7 @@ func signOutWhenFull(path string) {
 	}
 	began := time.Now()
 	var passed atomic.Int64
-	f, err := openFile(path, func() time.Time { return began.Add(time.Duration(passed.Load())) }, zap.NewNop())
+	f, err := openFile(path, func() time.Time { return began.Add(time.Duration(passed.Load())) }, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
 		fail("open: %v", err)
 	}

@@ -44,6 +44,7 @@ type file struct {
 	db      *bbolt.DB
 	os      *os.File
 	now     func() time.Time
+	codec   cache.Codec
 	log     *zap.Logger
 	writes  chan write
 	stop    chan struct{}
@@ -61,13 +62,13 @@ type write struct {
 	done  chan error // nil where nobody waits
 }
 
-func openFile(path string, now func() time.Time, log *zap.Logger) (*file, error) {
+func openFile(path string, now func() time.Time, codec cache.Codec, log *zap.Logger) (*file, error) {
 	db, opened, err := openDB(path, log)
 	if err != nil {
 		return nil, err
 	}
 	f := &file{
-		db: db, os: opened, now: now, log: log, used: make(map[cache.Ref][]byte),
+		db: db, os: opened, now: now, codec: codec, log: log, used: make(map[cache.Ref][]byte),
 		writes: make(chan write), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	go f.write()
@@ -137,7 +138,7 @@ func checksum(ref cache.Ref, value []byte) uint32 {
 
 // Store implements memory.Backing.
 func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool) error {
-	box, err := sealed.Seal(key, rec)
+	box, err := sealed.Seal(f.codec, key, rec)
 	if err != nil {
 		return err
 	}
@@ -156,6 +157,11 @@ func (f *file) Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool)
 		return nil
 	}
 	return f.do(ref, value)
+}
+
+// Open implements memory.Backing.
+func (f *file) Open(key cache.Key, box []byte) (*cache.Record, error) {
+	return sealed.Open(f.codec, key, box)
 }
 
 // Delete implements memory.Backing.

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
@@ -40,7 +41,7 @@ func TestMain(m *testing.M) {
 // writeForEver makes sessions and signs every third one out again, in four
 // goroutines, and says what it does before it begins and once it is done.
 func writeForEver(path string, first int) {
-	c, err := Open(path, memory.Options{}, zap.NewNop())
+	c, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -207,7 +208,7 @@ func runMode(mode, path string) {
 	case "sign out when full":
 		signOutWhenFull(path)
 	}
-	if _, err := Open(path, memory.Options{}, zap.NewNop()); err != nil {
+	if _, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop()); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -221,7 +222,7 @@ func writeUntilFull(path string) {
 		fmt.Printf(format+"\n", args...)
 		os.Exit(1)
 	}
-	c, err := Open(path, memory.Options{}, zap.NewNop())
+	c, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
 		fail("%v", err)
 	}

@@ -29,8 +29,8 @@ type Module struct {
 	// time can use it. Required.
 	File string `json:"file,omitempty"`
 
-	// What the keys are derived from that numbers and addresses are found by in
-	// the file, such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random
+	// The secret from which index keys are derived, those by which numbers and
+	// addresses are found in the file, such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random
 	// characters. Default: the verifier's secret, so that another
 	// `client_secret` finds nothing of what the earlier one has stored; required
 	// where it has none, since it uses a `token` from elsewhere.
@@ -79,8 +79,8 @@ func (m *Module) Secret() string { return m.secret }
 func (m *Module) HasSecret() bool { return m.IndexSecret != "" }
 
 // Open implements cache.Opener.
-func (m *Module) Open(log *zap.Logger) (cache.Cache, error) {
-	return Open(m.path, memory.Options{}, log)
+func (m *Module) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, error) {
+	return Open(m.path, memory.Options{}, codec, log)
 }
 
 // UnmarshalCaddyfile sets up the module from Caddyfile tokens. Syntax:

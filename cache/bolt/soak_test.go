@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
@@ -52,7 +53,7 @@ func BenchmarkSoak(b *testing.B) {
 		b.ReportMetric(float64(info.Size())/soakSessions, "disk-B/session")
 		before := heap()
 		began = time.Now()
-		again, err := Open(path, memory.Options{}, zap.NewNop())
+		again, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop())
 		if err != nil {
 			b.Fatal(err)
 		}

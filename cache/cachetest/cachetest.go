@@ -12,7 +12,8 @@ import (
 )
 
 // Opener opens an empty cache for one test. Its records expire by now. It must
-// have room for 2,500 records of each kind; Run closes it.
+// have room for 2,500 records of each kind, and where it stores bytes it is opened
+// with Codec; Run closes it.
 type Opener func(t *testing.T, now func() time.Time) cache.Cache
 
 // Run holds the caches that open returns to what package cache promises.
@@ -69,7 +70,7 @@ func setUp(t *testing.T, open Opener) bench {
 }
 
 // record returns a record that lives for an hour.
-func (b bench) record(value any) *cache.Record {
+func (b bench) record(value *Value) *cache.Record {
 	return &cache.Record{Value: value, Expires: b.in(time.Hour)}
 }
 
@@ -92,9 +93,9 @@ func (b bench) get(t *testing.T, key cache.Key) *cache.Record {
 }
 
 // holds checks that the value under key is want.
-func (b bench) holds(t *testing.T, key cache.Key, want any) {
+func (b bench) holds(t *testing.T, key cache.Key, want *Value) {
 	t.Helper()
-	if got := b.get(t, key).Value; !equal(got, want) {
+	if got := b.get(t, key).Value; !sameValue(got, want) {
 		t.Fatalf("value is %+v, want %+v", got, want)
 	}
 }
@@ -125,7 +126,7 @@ func (b bench) delete(t *testing.T, key cache.Key) {
 
 func testEndedContext(t *testing.T, open Opener) {
 	b := setUp(t, open)
-	old := b.put(t, attemptKey, b.record(attempt(1)))
+	old := b.put(t, attemptKey, b.record(value(1)))
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	tests := []struct {
@@ -134,8 +135,8 @@ func testEndedContext(t *testing.T, open Opener) {
 	}{
 		{"Get is a failure, not a miss", func() error { _, err := b.Get(ended, attemptKey); return err }},
 		{"Get of nothing is a failure, not a miss", func() error { _, err := b.Get(ended, otherKey); return err }},
-		{"Put changes nothing", func() error { return b.Put(ended, attemptKey, b.record(attempt(2))) }},
-		{"Replace changes nothing", func() error { return b.Replace(ended, attemptKey, old, b.record(attempt(3))) }},
+		{"Put changes nothing", func() error { return b.Put(ended, attemptKey, b.record(value(2))) }},
+		{"Replace changes nothing", func() error { return b.Replace(ended, attemptKey, old, b.record(value(3))) }},
 		{"Delete changes nothing", func() error { return b.Delete(ended, attemptKey.Ref()) }},
 		{"Find is a failure, not a miss", func() error { _, err := b.Find(ended, cache.Tag{1}); return err }},
 		{"Count is a failure, not a limit", func() error { _, err := b.Count(ended, []cache.Limit{perNumber}); return err }},
@@ -146,7 +147,7 @@ func testEndedContext(t *testing.T, open Opener) {
 			if err := test.call(); !errors.Is(err, context.Canceled) {
 				t.Errorf("error is %v, want %v", err, context.Canceled)
 			}
-			b.holds(t, attemptKey, attempt(1))
+			b.holds(t, attemptKey, value(1))
 		})
 	}
 }

@@ -13,11 +13,11 @@ import (
 // opens has room for some ten to some thousand attempts of a kilobyte.
 func RunFull(t *testing.T, open Opener) {
 	b := setUp(t, open)
-	b.put(t, sessionKey, b.record(&cache.Session{Number: "+33639980001"}))
+	b.put(t, sessionKey, b.record(value(1)))
 	name := func(i int) cache.Key { return key(cache.KindAttempt, fmt.Sprint("attempt ", i)) }
 	begin := func(i int) error {
-		large := attempt(i)
-		large.State = []byte(strings.Repeat("state", 200))
+		large := value(i)
+		large.Text = strings.Repeat("state", 200)
 		return b.Replace(t.Context(), name(i), nil, b.record(large))
 	}
 	begun := 0
@@ -46,5 +46,5 @@ func RunFull(t *testing.T, open Opener) {
 			t.Fatalf("attempt %d of %d that must find room again: %v", i, begun/4, err)
 		}
 	}
-	b.put(t, key(cache.KindSession, "new"), b.record(&cache.Session{Number: "+33639980002"}))
+	b.put(t, key(cache.KindSession, "new"), b.record(value(2)))
 }

@@ -32,7 +32,7 @@ func testConcurrency(t *testing.T, open Opener) {
 	})
 	t.Run("of 300 who replace the same record exactly one succeeds", func(t *testing.T) {
 		b := setUp(t, open)
-		testOneWins(t, b, b.put(t, attemptKey, b.record(attempt(1000))))
+		testOneWins(t, b, b.put(t, attemptKey, b.record(value(1000))))
 	})
 	t.Run("2,000 single-use records are taken exactly once each", func(t *testing.T) {
 		testTakenOnce(t, setUp(t, open))
@@ -48,7 +48,7 @@ func testConcurrency(t *testing.T, open Opener) {
 func testOneWins(t *testing.T, b bench, old *cache.Record) {
 	var winner, winners atomic.Int64
 	together(300, func(i int) {
-		err := b.Replace(t.Context(), attemptKey, old, b.record(attempt(i)))
+		err := b.Replace(t.Context(), attemptKey, old, b.record(value(i)))
 		switch {
 		case err == nil:
 			winners.Add(1)
@@ -60,17 +60,18 @@ func testOneWins(t *testing.T, b bench, old *cache.Record) {
 	if n := winners.Load(); n != 1 {
 		t.Fatalf("%d succeeded", n)
 	}
-	b.holds(t, attemptKey, attempt(int(winner.Load())))
+	b.holds(t, attemptKey, value(int(winner.Load())))
 }
 
 // testTakenOnce is the replay of a callback: each taker reads an attempt and
 // ends it, and only who ends it may go on.
 func testTakenOnce(t *testing.T, b bench) {
 	const records, takers = 2_000, 8
+	ended := &Value{Text: "ended"}
 	name := func(i int) cache.Key { return key(cache.KindAttempt, fmt.Sprint("attempt ", i)) }
 	together(takers, func(part int) {
 		for i := part; i < records; i += takers {
-			if err := b.Put(t.Context(), name(i), b.record(attempt(i))); err != nil {
+			if err := b.Put(t.Context(), name(i), b.record(value(i))); err != nil {
 				t.Errorf("Put: %v", err)
 			}
 		}
@@ -83,10 +84,10 @@ func testTakenOnce(t *testing.T, b bench) {
 				t.Errorf("Get: %v", err)
 				return
 			}
-			if old.Value.(*cache.Attempt).Phase == cache.PhaseEnded {
+			if sameValue(old.Value, ended) {
 				continue
 			}
-			err = b.Replace(t.Context(), name(i), old, b.record(&cache.Attempt{Phase: cache.PhaseEnded}))
+			err = b.Replace(t.Context(), name(i), old, b.record(ended))
 			switch {
 			case err == nil:
 				taken[i].Add(1)
@@ -104,11 +105,11 @@ func testTakenOnce(t *testing.T, b bench) {
 
 func testWhole(t *testing.T, b bench) {
 	const rounds = 100
-	b.put(t, attemptKey, b.record(attempt(0)))
+	b.put(t, attemptKey, b.record(value(0)))
 	together(8, func(i int) {
 		for n := range rounds {
 			if i%2 == 0 {
-				if err := b.Put(t.Context(), attemptKey, b.record(attempt(i*rounds+n))); err != nil {
+				if err := b.Put(t.Context(), attemptKey, b.record(value(i*rounds+n))); err != nil {
 					t.Errorf("Put: %v", err)
 				}
 				continue
@@ -118,8 +119,8 @@ func testWhole(t *testing.T, b bench) {
 				t.Errorf("Get: %v", err)
 				return
 			}
-			if a := rec.Value.(*cache.Attempt); !whole(a) {
-				t.Errorf("read %+v", a)
+			if v, ok := rec.Value.(*Value); !ok || !v.whole() {
+				t.Errorf("read %+v", rec.Value)
 				return
 			}
 		}
@@ -129,7 +130,7 @@ func testWhole(t *testing.T, b bench) {
 // testNoneLost counts up in one record: a lost update would be missing.
 func testNoneLost(t *testing.T, b bench) {
 	const writers, each = 8, 50
-	b.put(t, attemptKey, b.record(&cache.Attempt{}))
+	b.put(t, attemptKey, b.record(&Value{}))
 	together(writers, func(int) {
 		for done := 0; done < each; {
 			old, err := b.Get(t.Context(), attemptKey)
@@ -137,9 +138,8 @@ func testNoneLost(t *testing.T, b bench) {
 				t.Errorf("Get: %v", err)
 				return
 			}
-			more := *old.Value.(*cache.Attempt)
-			more.Asked++
-			err = b.Replace(t.Context(), attemptKey, old, b.record(&more))
+			more := &Value{N: old.Value.(*Value).N + 1}
+			err = b.Replace(t.Context(), attemptKey, old, b.record(more))
 			switch {
 			case err == nil:
 				done++
@@ -149,13 +149,13 @@ func testNoneLost(t *testing.T, b bench) {
 			}
 		}
 	})
-	b.holds(t, attemptKey, &cache.Attempt{Asked: writers * each})
+	b.holds(t, attemptKey, &Value{N: writers * each})
 }
 
 func testClose(t *testing.T, open Opener) {
 	t.Run("what is called later returns ErrClosed", func(t *testing.T) {
 		b := setUp(t, open)
-		old := b.put(t, attemptKey, b.record(attempt(1)))
+		old := b.put(t, attemptKey, b.record(value(1)))
 		if err := b.Close(); err != nil {
 			t.Fatalf("Close: %v", err)
 		}
@@ -177,9 +177,9 @@ func testClose(t *testing.T, open Opener) {
 func calls(t *testing.T, b bench, key cache.Key, old *cache.Record) map[string]func() error {
 	return map[string]func() error{
 		"Get":              func() error { _, err := b.Get(t.Context(), key); return err },
-		"Put":              func() error { return b.Put(t.Context(), key, b.record(attempt(1))) },
-		"Replace":          func() error { return b.Replace(t.Context(), key, old, b.record(attempt(2))) },
-		"Replace with nil": func() error { return b.Replace(t.Context(), key, nil, b.record(attempt(3))) },
+		"Put":              func() error { return b.Put(t.Context(), key, b.record(value(1))) },
+		"Replace":          func() error { return b.Replace(t.Context(), key, old, b.record(value(2))) },
+		"Replace with nil": func() error { return b.Replace(t.Context(), key, nil, b.record(value(3))) },
 		"Delete":           func() error { return b.Delete(t.Context(), otherKey.Ref()) },
 		"Find":             func() error { _, err := b.Find(t.Context(), cache.Tag{1}); return err },
 		"Count":            func() error { _, err := b.Count(t.Context(), []cache.Limit{endless}); return err },
@@ -190,7 +190,7 @@ func calls(t *testing.T, b bench, key cache.Key, old *cache.Record) map[string]f
 }
 
 func testCloseInUse(t *testing.T, b bench) {
-	old := b.put(t, attemptKey, b.record(attempt(1)))
+	old := b.put(t, attemptKey, b.record(value(1)))
 	var users sync.WaitGroup
 	var used, closed atomic.Int64
 	enough := make(chan struct{})

@@ -15,7 +15,7 @@ func RunDurable(t *testing.T, setUp func(t *testing.T, now func() time.Time) (re
 		name string
 		test func(*testing.T, *durable)
 	}{
-		{"every kind of value is kept", testValuesKept},
+		{"records of every kind are kept", testValuesKept},
 		{"what was deleted or replaced stays so", testEndKept},
 		{"lives go on", testLivesKept},
 		{"tags and counts are kept", testIndexKept},
@@ -46,43 +46,42 @@ func (d *durable) again(t *testing.T) {
 }
 
 func testValuesKept(t *testing.T, d *durable) {
-	samples := samples()
-	for _, sample := range samples {
-		d.put(t, key(sample.kind, "full"), d.record(sample.full))
-		d.put(t, key(sample.kind, "empty"), d.record(sample.empty))
+	for _, kind := range kinds {
+		d.put(t, key(kind, "full"), d.record(value(1)))
+		d.put(t, key(kind, "empty"), d.record(&Value{}))
 	}
 	for range 2 {
 		d.again(t)
-		for _, sample := range samples {
-			d.holds(t, key(sample.kind, "full"), sample.full)
-			d.holds(t, key(sample.kind, "empty"), sample.empty)
+		for _, kind := range kinds {
+			d.holds(t, key(kind, "full"), value(1))
+			d.holds(t, key(kind, "empty"), &Value{})
 		}
 	}
 }
 
 func testEndKept(t *testing.T, d *durable) {
-	d.put(t, sessionKey, d.record(&cache.Session{Number: "+33639980001"}))
-	d.put(t, attemptKey, d.record(attempt(1)))
+	d.put(t, sessionKey, d.record(value(1)))
+	d.put(t, attemptKey, d.record(value(1)))
 	d.again(t)
 	d.delete(t, sessionKey) // before anybody came with its key
-	d.replaces(t, attemptKey, nil, d.record(attempt(2)), cache.ErrConflict)
-	d.replaces(t, attemptKey, d.get(t, attemptKey), d.record(attempt(3)), nil)
+	d.replaces(t, attemptKey, nil, d.record(value(2)), cache.ErrConflict)
+	d.replaces(t, attemptKey, d.get(t, attemptKey), d.record(value(3)), nil)
 	d.again(t)
 	d.misses(t, sessionKey)
-	d.holds(t, attemptKey, attempt(3))
+	d.holds(t, attemptKey, value(3))
 }
 
 func testLivesKept(t *testing.T, d *durable) {
-	idle := d.record(&cache.Session{Number: "+33639980002"})
+	idle := d.record(value(2))
 	idle.Idle, idle.Touched = 10*time.Minute, d.now()
 	d.put(t, sessionKey, idle)
-	d.put(t, attemptKey, d.record(attempt(1)))
+	d.put(t, attemptKey, d.record(value(1)))
 	d.add(9 * time.Minute)
 	used := &cache.Record{Value: idle.Value, Expires: idle.Expires, Idle: idle.Idle, Touched: d.now()}
 	d.replaces(t, sessionKey, idle, used, nil)
 	d.again(t)
 	d.add(9 * time.Minute)
-	d.holds(t, sessionKey, idle.Value)
+	d.holds(t, sessionKey, value(2))
 	d.add(2 * time.Minute)
 	d.misses(t, sessionKey)
 	d.add(time.Hour)
@@ -93,12 +92,12 @@ func testLivesKept(t *testing.T, d *durable) {
 }
 
 func testIndexKept(t *testing.T, d *durable) {
-	tagged := d.record(&cache.Session{Number: "+33639980001"})
+	tagged := d.record(value(1))
 	tagged.Tags = tags(1, 2)
 	d.put(t, sessionKey, tagged)
 	d.counts(t, perNumber)
 	counted := d.counts(t, perNumber)
-	d.put(t, otherKey, d.record(attempt(1))) // what a count is for is stored after it
+	d.put(t, otherKey, d.record(value(1))) // what a count is for is stored after it
 	d.again(t)
 	d.finds(t, cache.Tag{1}, sessionKey)
 	d.finds(t, cache.Tag{2}, sessionKey)

@@ -31,7 +31,7 @@ func testExpiry(t *testing.T, open Opener) {
 		t.Run(test.name, func(t *testing.T) {
 			b := setUp(t, open)
 			b.put(t, sessionKey, &cache.Record{
-				Value: samples()[0].full, Expires: b.in(test.life), Idle: test.idle, Touched: b.in(test.touched),
+				Value: value(1), Expires: b.in(test.life), Idle: test.idle, Touched: b.in(test.touched),
 			})
 			last := len(test.moves) - 1
 			for _, move := range test.moves[:last] {
@@ -48,7 +48,7 @@ func testExpiry(t *testing.T, open Opener) {
 	t.Run("a read does not touch", func(t *testing.T) {
 		b := setUp(t, open)
 		b.put(t, sessionKey, &cache.Record{
-			Value: samples()[0].full, Expires: b.in(hour), Idle: minute, Touched: b.now(),
+			Value: value(1), Expires: b.in(hour), Idle: minute, Touched: b.now(),
 		})
 		for range 3 {
 			b.add(20*time.Second - moment)
@@ -60,11 +60,11 @@ func testExpiry(t *testing.T, open Opener) {
 	t.Run("a replacement that was touched lives on", func(t *testing.T) {
 		b := setUp(t, open)
 		old := b.put(t, sessionKey, &cache.Record{
-			Value: samples()[0].full, Expires: b.in(hour), Idle: minute, Touched: b.now(),
+			Value: value(1), Expires: b.in(hour), Idle: minute, Touched: b.now(),
 		})
 		for range 59 {
 			b.add(minute - moment)
-			touched := &cache.Record{Value: samples()[0].full, Expires: old.Expires, Idle: minute, Touched: b.now()}
+			touched := &cache.Record{Value: value(1), Expires: old.Expires, Idle: minute, Touched: b.now()}
 			b.replaces(t, sessionKey, old, touched, nil)
 			old = touched
 		}
@@ -74,9 +74,9 @@ func testExpiry(t *testing.T, open Opener) {
 	t.Run("a new record may live longer or shorter than the old one", func(t *testing.T) {
 		b := setUp(t, open)
 		for _, life := range []time.Duration{minute, hour, minute} {
-			b.put(t, attemptKey, &cache.Record{Value: attempt(1), Expires: b.in(life)})
+			b.put(t, attemptKey, &cache.Record{Value: value(1), Expires: b.in(life)})
 			b.add(life - moment)
-			b.holds(t, attemptKey, attempt(1))
+			b.holds(t, attemptKey, value(1))
 			if life == hour {
 				continue // replaced while it lives
 			}

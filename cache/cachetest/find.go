@@ -35,7 +35,7 @@ func testFind(t *testing.T, open Opener) {
 	one, two := cache.Tag{1}, cache.Tag{2}
 	second, third := key(cache.KindSession, "second session"), key(cache.KindSession, "third session")
 	tagged := func(b bench, tags [2]cache.Tag) *cache.Record {
-		rec := b.record(&cache.Session{Number: "+33639980001"})
+		rec := b.record(value(1))
 		rec.Tags = tags
 		return rec
 	}
@@ -44,10 +44,10 @@ func testFind(t *testing.T, open Opener) {
 		b.finds(t, one)
 		b.put(t, sessionKey, tagged(b, tags(1, 3)))
 		b.put(t, second, tagged(b, tags(0, 1)))
-		started := b.record(attempt(1))
+		started := b.record(value(1))
 		started.Tags = tags(2, 1)
 		b.replaces(t, attemptKey, nil, started, nil)
-		b.put(t, otherKey, b.record(attempt(2)))
+		b.put(t, otherKey, b.record(value(2)))
 		b.put(t, third, tagged(b, tags(2, 0)))
 		b.finds(t, one, sessionKey, second, attemptKey)
 		b.finds(t, two, attemptKey, third)
@@ -72,7 +72,7 @@ func testFind(t *testing.T, open Opener) {
 		b.delete(t, sessionKey)
 		b.finds(t, one, second)
 		b.finds(t, two, second)
-		b.put(t, second, &cache.Record{Value: &cache.Session{}, Tags: tags(1, 2)})
+		b.put(t, second, &cache.Record{Value: value(1), Tags: tags(1, 2)})
 		b.finds(t, one)
 		b.finds(t, two)
 	})

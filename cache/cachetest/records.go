@@ -8,29 +8,28 @@ import (
 )
 
 func testValues(t *testing.T, open Opener) {
-	for _, sample := range samples() {
-		t.Run(sample.name, func(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
 			b := setUp(t, open)
-			full, empty := key(sample.kind, "full"), key(sample.kind, "empty")
+			full, empty := key(kind, "full"), key(kind, "empty")
 			b.misses(t, full)
 			want := cache.Record{
-				Value: sample.full, Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.now(), Tags: tags(1, 2),
+				Value: value(1), Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.now(), Tags: tags(1, 2),
 			}
 			stored := want
 			b.put(t, full, &stored)
-			b.put(t, empty, b.record(sample.empty))
-			b.holds(t, empty, sample.empty)
+			b.put(t, empty, b.record(&Value{}))
+			b.holds(t, empty, &Value{})
 
-			got := *b.get(t, full)
-			want.Version = got.Version
-			if !equal(&got, &want) {
+			got := b.get(t, full)
+			if !sameRecord(got, &want) {
 				t.Fatalf("Get returns %+v, Put stored %+v", got, want)
 			}
-			b.replaces(t, full, &got, b.record(sample.empty), nil)
-			b.holds(t, full, sample.empty)
+			b.replaces(t, full, got, b.record(&Value{}), nil)
+			b.holds(t, full, &Value{})
 			b.delete(t, full)
 			b.misses(t, full)
-			b.holds(t, empty, sample.empty)
+			b.holds(t, empty, &Value{})
 		})
 	}
 }
@@ -38,15 +37,15 @@ func testValues(t *testing.T, open Opener) {
 func testWrites(t *testing.T, open Opener) {
 	t.Run("Put takes the place of whatever stood there", func(t *testing.T) {
 		b := setUp(t, open)
-		b.put(t, attemptKey, b.record(attempt(1)))
-		b.put(t, attemptKey, b.record(attempt(2)))
-		b.holds(t, attemptKey, attempt(2))
+		b.put(t, attemptKey, b.record(value(1)))
+		b.put(t, attemptKey, b.record(value(2)))
+		b.holds(t, attemptKey, value(2))
 	})
 	t.Run("Put of a record without life left deletes", func(t *testing.T) {
 		b := setUp(t, open)
 		for name, dead := range dead(b) {
 			t.Run(name, func(t *testing.T) {
-				b.put(t, attemptKey, b.record(attempt(1)))
+				b.put(t, attemptKey, b.record(value(1)))
 				b.put(t, attemptKey, dead)
 				b.misses(t, attemptKey)
 				b.put(t, attemptKey, dead)
@@ -57,7 +56,7 @@ func testWrites(t *testing.T, open Opener) {
 	t.Run("Delete of nothing is no error", func(t *testing.T) {
 		b := setUp(t, open)
 		b.delete(t, attemptKey)
-		b.put(t, attemptKey, b.record(attempt(1)))
+		b.put(t, attemptKey, b.record(value(1)))
 		b.delete(t, attemptKey)
 		b.delete(t, attemptKey)
 		b.misses(t, attemptKey)
@@ -73,25 +72,25 @@ func testWrites(t *testing.T, open Opener) {
 		}
 		for i, key := range apart {
 			b.misses(t, key)
-			b.put(t, key, b.record(valueOf(key.Kind, i)))
+			b.put(t, key, b.record(value(i)))
 		}
 		for i, key := range apart {
-			b.holds(t, key, valueOf(key.Kind, i))
+			b.holds(t, key, value(i))
 			b.delete(t, key)
 			b.misses(t, key)
 		}
 	})
 	t.Run("a record that was read does not change with later writes", func(t *testing.T) {
 		b := setUp(t, open)
-		b.put(t, attemptKey, b.record(attempt(1)))
+		b.put(t, attemptKey, b.record(value(1)))
 		read := b.get(t, attemptKey)
 		version, expires := read.Version, read.Expires
-		later := b.record(attempt(2))
+		later := b.record(value(2))
 		later.Expires = b.in(2 * time.Hour)
 		b.replaces(t, attemptKey, read, later, nil)
-		b.put(t, attemptKey, b.record(attempt(3)))
+		b.put(t, attemptKey, b.record(value(3)))
 		b.delete(t, attemptKey)
-		if !equal(read.Value, attempt(1)) || read.Version != version || !read.Expires.Equal(expires) {
+		if !sameValue(read.Value, value(1)) || read.Version != version || !read.Expires.Equal(expires) {
 			t.Errorf("the record became %+v", read)
 		}
 	})
@@ -100,74 +99,67 @@ func testWrites(t *testing.T, open Opener) {
 // dead returns records that have no life left.
 func dead(b bench) map[string]*cache.Record {
 	return map[string]*cache.Record{
-		"ends now":      {Value: attempt(9), Expires: b.now()},
-		"has ended":     {Value: attempt(9), Expires: b.in(-time.Hour)},
-		"has no end":    {Value: attempt(9)},
-		"idle so long":  {Value: attempt(9), Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.in(-time.Minute)},
-		"never touched": {Value: attempt(9), Expires: b.in(time.Hour), Idle: time.Minute},
+		"ends now":      {Value: value(9), Expires: b.now()},
+		"has ended":     {Value: value(9), Expires: b.in(-time.Hour)},
+		"has no end":    {Value: value(9)},
+		"idle so long":  {Value: value(9), Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.in(-time.Minute)},
+		"never touched": {Value: value(9), Expires: b.in(time.Hour), Idle: time.Minute},
 	}
-}
-
-func valueOf(kind cache.Kind, n int) any {
-	if kind == cache.KindAttempt {
-		return attempt(n)
-	}
-	return &cache.Press{Attempt: attempt(n).Return}
 }
 
 func testReplace(t *testing.T, open Opener) {
 	t.Run("nil stores where nothing lives", func(t *testing.T) {
 		b := setUp(t, open)
-		b.replaces(t, attemptKey, nil, b.record(attempt(1)), nil)
-		b.holds(t, attemptKey, attempt(1))
-		b.replaces(t, attemptKey, nil, b.record(attempt(2)), cache.ErrConflict)
-		b.holds(t, attemptKey, attempt(1))
+		b.replaces(t, attemptKey, nil, b.record(value(1)), nil)
+		b.holds(t, attemptKey, value(1))
+		b.replaces(t, attemptKey, nil, b.record(value(2)), cache.ErrConflict)
+		b.holds(t, attemptKey, value(1))
 	})
 	t.Run("nil stores where the record has expired", func(t *testing.T) {
 		b := setUp(t, open)
-		b.put(t, attemptKey, b.record(attempt(1)))
+		b.put(t, attemptKey, b.record(value(1)))
 		b.add(time.Hour)
-		b.replaces(t, attemptKey, nil, b.record(attempt(2)), nil)
-		b.holds(t, attemptKey, attempt(2))
+		b.replaces(t, attemptKey, nil, b.record(value(2)), nil)
+		b.holds(t, attemptKey, value(2))
 	})
 	t.Run("nil stores after Delete", func(t *testing.T) {
 		b := setUp(t, open)
-		b.put(t, attemptKey, b.record(attempt(1)))
+		b.put(t, attemptKey, b.record(value(1)))
 		b.delete(t, attemptKey)
-		b.replaces(t, attemptKey, nil, b.record(attempt(2)), nil)
-		b.holds(t, attemptKey, attempt(2))
+		b.replaces(t, attemptKey, nil, b.record(value(2)), nil)
+		b.holds(t, attemptKey, value(2))
 	})
 	t.Run("the record that was read is replaced once", func(t *testing.T) {
 		b := setUp(t, open)
-		b.put(t, attemptKey, b.record(attempt(1)))
+		b.put(t, attemptKey, b.record(value(1)))
 		old := b.get(t, attemptKey)
-		b.replaces(t, attemptKey, old, b.record(attempt(2)), nil)
-		b.replaces(t, attemptKey, old, b.record(attempt(3)), cache.ErrConflict)
-		b.holds(t, attemptKey, attempt(2))
+		b.replaces(t, attemptKey, old, b.record(value(2)), nil)
+		b.replaces(t, attemptKey, old, b.record(value(3)), cache.ErrConflict)
+		b.holds(t, attemptKey, value(2))
 	})
 	t.Run("the record that was stored stands for the one read", func(t *testing.T) {
 		b := setUp(t, open)
-		first, second := b.record(attempt(1)), b.record(attempt(2))
+		first, second := b.record(value(1)), b.record(value(2))
 		b.replaces(t, attemptKey, nil, first, nil)
 		b.replaces(t, attemptKey, first, second, nil)
-		b.replaces(t, attemptKey, second, b.record(attempt(3)), nil)
-		b.replaces(t, attemptKey, second, b.record(attempt(4)), cache.ErrConflict)
-		b.holds(t, attemptKey, attempt(3))
+		b.replaces(t, attemptKey, second, b.record(value(3)), nil)
+		b.replaces(t, attemptKey, second, b.record(value(4)), cache.ErrConflict)
+		b.holds(t, attemptKey, value(3))
 	})
 	t.Run("a stale record conflicts after", func(t *testing.T) { testStale(t, open) })
 	t.Run("a record that was never stored conflicts", func(t *testing.T) {
 		b := setUp(t, open)
-		b.put(t, attemptKey, b.record(attempt(1)))
-		b.replaces(t, attemptKey, b.record(attempt(1)), b.record(attempt(2)), cache.ErrConflict)
-		b.holds(t, attemptKey, attempt(1))
+		b.put(t, attemptKey, b.record(value(1)))
+		b.replaces(t, attemptKey, b.record(value(1)), b.record(value(2)), cache.ErrConflict)
+		b.holds(t, attemptKey, value(1))
 	})
 	t.Run("a record without life left deletes what it replaces", func(t *testing.T) {
 		b := setUp(t, open)
 		for name, dead := range dead(b) {
 			t.Run(name, func(t *testing.T) {
-				old := b.put(t, attemptKey, b.record(attempt(1)))
+				old := b.put(t, attemptKey, b.record(value(1)))
 				b.replaces(t, attemptKey, nil, dead, cache.ErrConflict)
-				b.holds(t, attemptKey, attempt(1))
+				b.holds(t, attemptKey, value(1))
 				b.replaces(t, attemptKey, old, dead, nil)
 				b.misses(t, attemptKey)
 				b.replaces(t, attemptKey, old, dead, cache.ErrConflict)
@@ -183,9 +175,9 @@ func testReplace(t *testing.T, open Opener) {
 			if i%5 == 4 {
 				b.delete(t, attemptKey)
 			}
-			b.put(t, attemptKey, b.record(attempt(1)))
+			b.put(t, attemptKey, b.record(value(1)))
 			read := b.get(t, attemptKey)
-			replacing := b.record(attempt(1))
+			replacing := b.record(value(1))
 			b.replaces(t, attemptKey, read, replacing, nil)
 			if again := b.get(t, attemptKey); again.Version != replacing.Version {
 				t.Fatalf("version is %d, Replace said %d", again.Version, replacing.Version)
@@ -204,28 +196,28 @@ func testStale(t *testing.T, open Opener) {
 	tests := []struct {
 		name   string
 		change func(*testing.T, bench)
-		want   *cache.Attempt // what lives then; nil for nothing
+		want   *Value // what lives then; nil for nothing
 	}{
-		{"Put", func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(attempt(2))) }, attempt(2)},
-		{"Put of the same", func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(attempt(1))) }, attempt(1)},
+		{"Put", func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(value(2))) }, value(2)},
+		{"Put of the same", func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(value(1))) }, value(1)},
 		{"Delete", func(t *testing.T, b bench) { b.delete(t, attemptKey) }, nil},
 		{"Delete and Put of the same", func(t *testing.T, b bench) {
 			b.delete(t, attemptKey)
-			b.put(t, attemptKey, b.record(attempt(1)))
-		}, attempt(1)},
+			b.put(t, attemptKey, b.record(value(1)))
+		}, value(1)},
 		{"Put without life left and a new beginning", func(t *testing.T, b bench) {
-			b.put(t, attemptKey, &cache.Record{Value: attempt(1), Expires: b.now()})
-			b.replaces(t, attemptKey, nil, b.record(attempt(1)), nil)
-		}, attempt(1)},
+			b.put(t, attemptKey, &cache.Record{Value: value(1), Expires: b.now()})
+			b.replaces(t, attemptKey, nil, b.record(value(1)), nil)
+		}, value(1)},
 		{"its end", func(_ *testing.T, b bench) { b.add(time.Hour) }, nil},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			b := setUp(t, open)
-			b.put(t, attemptKey, b.record(attempt(1)))
+			b.put(t, attemptKey, b.record(value(1)))
 			old := b.get(t, attemptKey)
 			test.change(t, b)
-			b.replaces(t, attemptKey, old, b.record(attempt(3)), cache.ErrConflict)
+			b.replaces(t, attemptKey, old, b.record(value(3)), cache.ErrConflict)
 			if test.want == nil {
 				b.misses(t, attemptKey)
 				return

@@ -6,7 +6,6 @@ import (
 	gocache "github.com/patrickmn/go-cache"
 
 	"github.com/numberverify/caddy-number-verify/cache"
-	"github.com/numberverify/caddy-number-verify/cache/sealed"
 )
 
 // Backing keeps the records of a Cache outside this process as well. Calls for
@@ -17,6 +16,9 @@ type Backing interface {
 	// Store keeps rec, and has done so when it returns. Where used is set only
 	// its use is new, which may be kept later.
 	Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool) error
+	// Open returns the record that Sealed.Box holds if it was stored under key;
+	// its error means that it does not open. It may be called at any time.
+	Open(key cache.Key, box []byte) (*cache.Record, error)
 	// Delete forgets a record, and has done so when it returns. What has
 	// expired a backing forgets by itself.
 	Delete(ref cache.Ref) error
@@ -31,7 +33,7 @@ type Sealed struct {
 	Ends time.Time
 	// Tags are those of the record.
 	Tags [2]cache.Tag
-	// Box is made by package sealed.
+	// Box is what Backing.Open opens.
 	Box []byte
 }
 
@@ -56,16 +58,16 @@ func (c *Cache) unseal(key cache.Key, ref cache.Ref) *entry {
 	s := c.shard(ref)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.open(key, ref)
+	return c.open(s, key, ref)
 }
 
 // open is unseal in a shard that is locked.
-func (s *shard) open(key cache.Key, ref cache.Ref) *entry {
+func (c *Cache) open(s *shard, key cache.Key, ref cache.Ref) *entry {
 	e := s.get(ref)
 	if e == nil || e.sealed == nil {
 		return e
 	}
-	rec, err := sealed.Open(key, e.sealed)
+	rec, err := c.backing.Open(key, e.sealed)
 	if err != nil || rec.Tags != e.Tags {
 		return nil // fail closed
 	}

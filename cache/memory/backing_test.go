@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 	"github.com/numberverify/caddy-number-verify/cache/sealed"
 )
 
@@ -33,9 +34,13 @@ func (s *shelf) Store(key cache.Key, ref cache.Ref, rec *cache.Record, _ bool) e
 	if s.failed != nil {
 		return s.failed
 	}
-	box, err := sealed.Seal(key, rec)
+	box, err := sealed.Seal(cachetest.Codec{}, key, rec)
 	s.held[ref] = Sealed{Kind: key.Kind, Ends: rec.End(), Tags: rec.Tags, Box: box}
 	return err
+}
+
+func (*shelf) Open(key cache.Key, box []byte) (*cache.Record, error) {
+	return sealed.Open(cachetest.Codec{}, key, box)
 }
 
 func (s *shelf) Delete(ref cache.Ref) error {
@@ -74,7 +79,7 @@ func TestWriteThatFailsChangesNothing(t *testing.T) {
 	s.fail(broken)
 	for name, call := range map[string]func() error{
 		"Put":     func() error { return c.Put(t.Context(), sessionKey(1), sessionRecord(time.Now().Add(time.Hour))) },
-		"Replace": func() error { return c.Replace(t.Context(), attemptKey(1), nil, attemptRecord(cache.PhaseStarted)) },
+		"Replace": func() error { return c.Replace(t.Context(), attemptKey(1), nil, attemptRecord()) },
 		"Delete":  func() error { return c.Delete(t.Context(), sessionKey(0).Ref()) },
 		"Count":   func() error { _, err := c.Count(t.Context(), limit); return err },
 	} {
@@ -97,13 +102,13 @@ func TestCountsAreExactAfterLoading(t *testing.T) {
 	c := backed(t, s, Options{Records: 3})
 	for i := range 2 {
 		must(t, c.Put(t.Context(), sessionKey(i), sessionRecord(time.Now().Add(time.Hour))))
-		must(t, c.Replace(t.Context(), attemptKey(i), nil, attemptRecord(cache.PhaseStarted)))
+		must(t, c.Replace(t.Context(), attemptKey(i), nil, attemptRecord()))
 	}
 	must(t, c.Close())
 	c = backed(t, s, Options{Records: 3})
 	checkCounts(t, c)
-	must(t, c.Replace(t.Context(), attemptKey(2), nil, attemptRecord(cache.PhaseStarted)))
-	if err := c.Replace(t.Context(), attemptKey(3), nil, attemptRecord(cache.PhaseStarted)); !errors.Is(err, cache.ErrFull) {
+	must(t, c.Replace(t.Context(), attemptKey(2), nil, attemptRecord()))
+	if err := c.Replace(t.Context(), attemptKey(3), nil, attemptRecord()); !errors.Is(err, cache.ErrFull) {
 		t.Errorf("a fourth attempt: %v", err)
 	}
 	if _, err := c.Get(t.Context(), attemptKey(0)); err != nil {
@@ -111,7 +116,7 @@ func TestCountsAreExactAfterLoading(t *testing.T) {
 	}
 	checkCounts(t, c)
 	must(t, c.Delete(t.Context(), attemptKey(0).Ref()))
-	must(t, c.Replace(t.Context(), attemptKey(3), nil, attemptRecord(cache.PhaseStarted)))
+	must(t, c.Replace(t.Context(), attemptKey(3), nil, attemptRecord()))
 	checkCounts(t, c)
 }
 
@@ -151,7 +156,7 @@ func TestDamagedRecordIsReplacedButAClaimStays(t *testing.T) {
 		t.Errorf("Get = %v", err)
 	}
 	must(t, c.Replace(t.Context(), sessionKey(0), nil, sessionRecord(time.Now().Add(time.Hour))))
-	err := c.Replace(t.Context(), claim, nil, &cache.Record{Value: &cache.Claim{}, Expires: time.Now().Add(time.Hour)})
+	err := c.Replace(t.Context(), claim, nil, &cache.Record{Value: &cachetest.Value{}, Expires: time.Now().Add(time.Hour)})
 	if !errors.Is(err, cache.ErrConflict) {
 		t.Errorf("a value that was claimed is claimed again: %v", err)
 	}

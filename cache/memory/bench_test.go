@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 )
 
 func sessionKey(i int) cache.Key {
@@ -15,7 +16,7 @@ func sessionKey(i int) cache.Key {
 }
 
 func sessionRecord(expires time.Time) *cache.Record {
-	return &cache.Record{Value: &cache.Session{Number: "+33639980001"}, Expires: expires}
+	return &cache.Record{Value: &cachetest.Value{Text: "+33639980001"}, Expires: expires}
 }
 
 // fill puts n sessions into c and returns their keys.

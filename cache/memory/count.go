@@ -50,7 +50,7 @@ func (c *Cache) add(limits []cache.Limit, counters []counter) ([]cache.Counted, 
 	for i := range limits {
 		limit, n := &limits[i], &counters[i]
 		var old *cache.Count
-		old, n.there = c.shard(n.ref).count(n.key, n.ref)
+		old, n.there = c.count(c.shard(n.ref), n.key, n.ref)
 		count, total, retry := limit.Add(old, now)
 		if count == nil {
 			if reached == nil || retry > reached.Retry {
@@ -119,7 +119,7 @@ func (c *Cache) uncount(ctx context.Context, event cache.Counted) error {
 	}
 	defer s.mu.Unlock()
 	var count *cache.Count
-	count, n.there = s.count(n.key, n.ref)
+	count, n.there = c.count(s, n.key, n.ref)
 	if count == nil {
 		return nil
 	}
@@ -129,8 +129,8 @@ func (c *Cache) uncount(ctx context.Context, event cache.Counted) error {
 
 // count returns the entry under ref, and what it counts; nil where it does not
 // open. s is locked.
-func (s *shard) count(key cache.Key, ref cache.Ref) (*cache.Count, *entry) {
-	e := s.open(key, ref)
+func (c *Cache) count(s *shard, key cache.Key, ref cache.Ref) (*cache.Count, *entry) {
+	e := c.open(s, key, ref)
 	if e == nil {
 		return nil, s.get(ref)
 	}

@@ -159,7 +159,7 @@ func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits 
 	now := c.now()
 	there := s.get(ref)
 	// what does not open is as good as gone, but for what was used up
-	damaged := there != nil && key.Kind != cache.KindClaim && s.open(key, ref) == nil
+	damaged := there != nil && key.Kind != cache.KindClaim && c.open(s, key, ref) == nil
 	if there != nil && (damaged || !there.Live(now)) {
 		c.remove(s, string(ref[:]), there)
 		there = nil

@@ -62,19 +62,14 @@ func attemptKey(i int) cache.Key {
 	return cache.Key{Kind: cache.KindAttempt, Realm: "www.example.com", Secret: fmt.Sprint("attempt-", i)}
 }
 
-// attemptRecord is an attempt as the gate keeps it: for a while beyond its end.
-func attemptRecord(phase cache.Phase) *cache.Record {
-	deadline := time.Now().Add(3 * time.Minute)
-	return &cache.Record{
-		Value:   &cache.Attempt{Phase: phase, Number: "+33639980001", Deadline: deadline},
-		Expires: deadline.Add(10 * time.Minute),
-	}
+func attemptRecord() *cache.Record {
+	return &cache.Record{Value: &cachetest.Value{Text: "attempt"}, Expires: time.Now().Add(10 * time.Minute)}
 }
 
 // begin begins attempt i and checks the answer.
 func begin(t *testing.T, c *Cache, i int, want error) *cache.Record {
 	t.Helper()
-	rec := attemptRecord(cache.PhaseStarted)
+	rec := attemptRecord()
 	if err := c.Replace(t.Context(), attemptKey(i), nil, rec); !errors.Is(err, want) {
 		t.Fatalf("begin attempt %d = %v, want %v", i, err, want)
 	}
@@ -98,12 +93,12 @@ func TestAttemptThatWasBegunIsNeverRefused(t *testing.T) {
 	c := newCache(t, Options{Records: 1})
 	old := begin(t, c, 0, nil)
 	fill(t, c, 2, time.Now().Add(time.Hour))
-	for _, phase := range []cache.Phase{cache.PhaseReturned, cache.PhaseProven, cache.PhaseEnded, cache.PhaseStarted} {
-		rec := attemptRecord(phase)
+	for range 4 {
+		rec := attemptRecord()
 		must(t, c.Replace(t.Context(), attemptKey(0), old, rec))
 		old = rec
 	}
-	must(t, c.Put(t.Context(), attemptKey(0), attemptRecord(cache.PhaseEnded)))
+	must(t, c.Put(t.Context(), attemptKey(0), attemptRecord()))
 	checkCounts(t, c)
 }
 
@@ -125,22 +120,15 @@ func TestSessionsAlwaysFindRoomAndAreCounted(t *testing.T) {
 
 // A stranger can make records of any of these kinds.
 func TestFloodOfAnyKindIsBounded(t *testing.T) {
-	values := map[cache.Kind]any{
-		cache.KindAttempt: &cache.Attempt{Phase: cache.PhaseEnded},
-		cache.KindPress:   &cache.Press{},
-		cache.KindRefusal: &cache.Refusal{},
-		cache.KindGrant:   &cache.Grant{},
-		cache.KindClaim:   &cache.Claim{},
-
-		cache.KindFingerprint: &cache.Fingerprint{},
-	}
-	for kind, value := range values {
+	for kind := cache.KindSession + 1; kind.Stored(); kind++ {
 		const most = 1_000
 		c := newCache(t, Options{Records: most})
 		key := func(i int) cache.Key {
 			return cache.Key{Kind: kind, Realm: "www.example.com", Secret: fmt.Sprint(i)}
 		}
-		record := func() *cache.Record { return &cache.Record{Value: value, Expires: time.Now().Add(time.Hour)} }
+		record := func() *cache.Record {
+			return &cache.Record{Value: &cachetest.Value{}, Expires: time.Now().Add(time.Hour)}
+		}
 		for i := range most {
 			must(t, c.Put(t.Context(), key(i), record()))
 		}
@@ -186,7 +174,7 @@ func TestRoomIsNeverOverfull(t *testing.T) {
 func TestRecordWithoutLifeLeftTakesNoRoom(t *testing.T) {
 	c := newCache(t, Options{})
 	must(t, c.Put(t.Context(), sessionKey(0), sessionRecord(time.Now())))
-	must(t, c.Replace(t.Context(), attemptKey(0), nil, &cache.Record{Value: &cache.Attempt{}}))
+	must(t, c.Replace(t.Context(), attemptKey(0), nil, &cache.Record{Value: &cachetest.Value{}}))
 	for kind := range c.held {
 		if n := c.held[kind].used.Load(); n != 0 {
 			t.Errorf("kind %d: %d held", kind, n)
@@ -203,7 +191,7 @@ func TestParallelBurstBeginsExactlyTheBound(t *testing.T) {
 		var running sync.WaitGroup
 		for i := range burst {
 			running.Go(func() {
-				err := c.Replace(t.Context(), attemptKey(round*burst+i), nil, attemptRecord(cache.PhaseStarted))
+				err := c.Replace(t.Context(), attemptKey(round*burst+i), nil, attemptRecord())
 				switch {
 				case err == nil:
 					begun.Add(1)
@@ -297,17 +285,12 @@ func TestCountsStayExact(t *testing.T) {
 // change does something to one of a few records.
 func change(t *testing.T, c *Cache, clock *atomic.Int64, random *rand.Rand) {
 	now := clock.Load()
-	var value any = &cache.Session{}
 	key := sessionKey(random.IntN(50))
 	if random.IntN(2) == 0 {
 		key = attemptKey(random.IntN(50))
-		value = &cache.Attempt{
-			Phase:    cache.PhaseStarted + cache.Phase(random.IntN(4)),
-			Deadline: time.Unix(now+random.Int64N(10), 0),
-		}
 	}
 	rec := &cache.Record{
-		Value: value, Expires: time.Unix(now+random.Int64N(20)-2, 0),
+		Value: &cachetest.Value{}, Expires: time.Unix(now+random.Int64N(20)-2, 0),
 		Tags: [2]cache.Tag{{byte(random.IntN(4))}, {byte(random.IntN(4))}},
 	}
 	var err error

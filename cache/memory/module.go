@@ -42,7 +42,7 @@ func (*Module) Secret() string { return secret }
 func (*Module) HasSecret() bool { return true }
 
 // Open implements cache.Opener.
-func (*Module) Open(*zap.Logger) (cache.Cache, error) {
+func (*Module) Open(*zap.Logger, cache.Codec) (cache.Cache, error) {
 	return New(Options{}), nil
 }
 

@@ -68,7 +68,7 @@ func TestModuleOpensACache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := loaded.(cache.Opener).Open(zap.NewNop())
+	c, err := loaded.(cache.Opener).Open(zap.NewNop(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

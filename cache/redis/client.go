@@ -68,12 +68,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Open connects. A server that cannot be reached is no error: everything fails
+// Open connects; codec writes the values of records. A server that cannot be reached is no error: everything fails
 // until it can. One that refuses because of a mistake in the options is.
-func Open(opts Options, log *zap.Logger) (*Cache, error) {
+func Open(opts Options, codec cache.Codec, log *zap.Logger) (*Cache, error) {
 	opts = opts.withDefaults()
 	c := &Cache{
-		opts: opts, now: opts.Now, log: log, held: newHeld(opts),
+		opts: opts, now: opts.Now, codec: codec, log: log, held: newHeld(opts),
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	first := make(chan error, 1)

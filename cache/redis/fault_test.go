@@ -31,7 +31,7 @@ var sessionKey = key(cache.KindSession, "session")
 
 func sessionRecord() *cache.Record {
 	return &cache.Record{
-		Value:   cache.NewSession(cache.Session{PublicID: "k3vQ", Number: "+33639980001", VerifiedAt: time.Now()}),
+		Value:   &cachetest.Value{Text: "+33639980001"},
 		Expires: time.Now().Add(time.Hour), Tags: [2]cache.Tag{{1}, {2}},
 	}
 }
@@ -42,7 +42,7 @@ func node(t *testing.T, opts Options, servers ...*redistest.Server) *Cache {
 	for _, server := range servers {
 		opts.Addresses = append(opts.Addresses, server.Addr)
 	}
-	c, err := Open(opts, zaptest.NewLogger(t))
+	c, err := Open(opts, cachetest.Codec{}, zaptest.NewLogger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestUserWhoMayNotHaveKeysTrackedHoldsNothing(t *testing.T) {
 	if c.held.get(sessionKey) != nil {
 		t.Error("the session is held")
 	}
-	if other, err := Open(opts, zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "let this user run CLIENT") {
+	if other, err := Open(opts, cachetest.Codec{}, zaptest.NewLogger(t)); err == nil || !strings.Contains(err.Error(), "let this user run CLIENT") {
 		t.Errorf("denied from the start: Open = %v, %v", other, err)
 	}
 }

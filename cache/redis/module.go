@@ -74,8 +74,8 @@ type Module struct {
 	// while the server is away. Default: 5s.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 
-	// What the keys are derived from that numbers and addresses are found by,
-	// such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters, equal
+	// The secret from which index keys are derived, those by which numbers and
+	// addresses are found, such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters, equal
 	// on all nodes. Default: the verifier's secret, so that another
 	// `client_secret` finds nothing of what the earlier one has stored; required
 	// where it has none, since it uses a `token` from elsewhere.
@@ -300,8 +300,8 @@ func (m *Module) Secret() string { return m.secret }
 func (m *Module) HasSecret() bool { return m.IndexSecret != "" }
 
 // Open implements cache.Opener.
-func (m *Module) Open(log *zap.Logger) (cache.Cache, error) {
-	c, err := Open(m.opts, log)
+func (m *Module) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, error) {
+	c, err := Open(m.opts, codec, log)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 	"github.com/numberverify/caddy-number-verify/internal/redistest"
 )
 
@@ -45,7 +46,7 @@ func opens(t *testing.T, input string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := m.Open(zaptest.NewLogger(t))
+	c, err := m.Open(zaptest.NewLogger(t), cachetest.Codec{})
 	if err != nil {
 		return err
 	}

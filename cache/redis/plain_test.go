@@ -12,6 +12,8 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 )
 
 // quoting is a server that refuses every command by quoting it, as Redis does
@@ -69,7 +71,7 @@ func TestServerThatQuotesWhatItRefusesWritesNoPasswordIntoTheLog(t *testing.T) {
 		t.Run(words, func(t *testing.T) {
 			var logs bytes.Buffer
 			core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.Lock(zapcore.AddSync(&logs)), zap.DebugLevel)
-			c, err := Open(Options{Addresses: []string{quoting(t, words)}, Username: "caddy", Password: "the-password", Timeout: time.Second}, zap.New(core))
+			c, err := Open(Options{Addresses: []string{quoting(t, words)}, Username: "caddy", Password: "the-password", Timeout: time.Second}, cachetest.Codec{}, zap.New(core))
 			if err == nil {
 				_, err = c.Get(t.Context(), sessionKey)
 				must(t, c.Close())

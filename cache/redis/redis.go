@@ -37,6 +37,7 @@ var (
 type Cache struct {
 	opts   Options
 	now    func() time.Time
+	codec  cache.Codec
 	log    *zap.Logger
 	client atomic.Pointer[rueidis.Client] // nil until the server was there once
 	held   *held
@@ -100,7 +101,7 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 	if rec := c.held.confirm(key, raw, before, answer.IsCacheHit()); rec != nil {
 		return rec, nil
 	}
-	rec := open(key, raw)
+	rec := c.open(key, raw)
 	if rec != nil {
 		c.held.hold(key, raw, rec, before)
 	}
@@ -139,7 +140,7 @@ func (c *Cache) read(ctx context.Context, key cache.Key) (*cache.Record, error) 
 	if err != nil || raw == "" {
 		return nil, err
 	}
-	return open(key, raw), nil
+	return c.open(key, raw), nil
 }
 
 // raw returns what is stored under ref, "" where nothing is.
@@ -156,11 +157,11 @@ func (c *Cache) raw(ctx context.Context, ref cache.Ref) (string, error) {
 }
 
 // open opens a record; nil where it is none of that key.
-func open(key cache.Key, raw string) *cache.Record {
+func (c *Cache) open(key cache.Key, raw string) *cache.Record {
 	if len(raw) < versionSize {
 		return nil
 	}
-	rec, err := sealed.Open(key, []byte(raw[versionSize:]))
+	rec, err := sealed.Open(c.codec, key, []byte(raw[versionSize:]))
 	if err != nil {
 		return nil // fail closed
 	}
@@ -246,7 +247,7 @@ func (c *Cache) deadVersion(ctx context.Context, key cache.Key) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	rec := open(key, raw)
+	rec := c.open(key, raw)
 	if rec != nil && rec.Live(c.now()) || rec == nil && raw != "" && key.Kind == cache.KindClaim {
 		return "", cache.ErrConflict
 	}
@@ -366,7 +367,7 @@ func (c *Cache) seal(key cache.Key, rec *cache.Record) (raw string, life int64, 
 	if rec.Live(now) {
 		life = max(1, rec.End().Sub(now).Milliseconds())
 	}
-	box, err := sealed.Seal(key, rec)
+	box, err := sealed.Seal(c.codec, key, rec)
 	if err != nil {
 		return "", 0, err
 	}

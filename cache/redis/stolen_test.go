@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 	"github.com/numberverify/caddy-number-verify/internal/redistest"
 )
 
@@ -51,7 +52,7 @@ func TestDamagedRecordIsReplacedButAClaimStays(t *testing.T) {
 	c := node(t, Options{}, server)
 	claim := key(cache.KindClaim, "token")
 	claimed := func() error {
-		return c.Replace(t.Context(), claim, nil, &cache.Record{Value: &cache.Claim{}, Expires: time.Now().Add(time.Hour)})
+		return c.Replace(t.Context(), claim, nil, &cache.Record{Value: &cachetest.Value{}, Expires: time.Now().Add(time.Hour)})
 	}
 	must(t, claimed())
 	for _, damaged := range []string{"", "x", "12345678", "12345678 and some more"} {
@@ -109,7 +110,7 @@ func FuzzParseKey(f *testing.F) {
 // asks the server on the same machine.
 func BenchmarkGet(b *testing.B) {
 	server := redistest.Start(b)
-	c, err := Open(Options{Addresses: []string{server.Addr}}, zap.NewNop())
+	c, err := Open(Options{Addresses: []string{server.Addr}}, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
 		b.Fatal(err)
 	}

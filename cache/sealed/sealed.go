@@ -36,9 +36,10 @@ type envelope struct {
 	Value   json.RawMessage
 }
 
-// Seal encrypts a record for the store. The Version is the store's to keep.
-func Seal(key cache.Key, rec *cache.Record) ([]byte, error) {
-	value, err := json.Marshal(rec.Value)
+// Seal encrypts a record for the store, its value as codec writes it. The Version
+// is the store's to keep.
+func Seal(codec cache.Codec, key cache.Key, rec *cache.Record) ([]byte, error) {
+	value, err := encode(codec, key.Kind, rec.Value)
 	if err != nil {
 		return nil, fmt.Errorf("cache: encoding a record: %w", err)
 	}
@@ -62,8 +63,9 @@ func Seal(key cache.Key, rec *cache.Record) ([]byte, error) {
 	return aead.Seal(head, head[1:], plain, additional(key)), nil
 }
 
-// Open decrypts what Seal has made for the same key. Its error is ErrSealed.
-func Open(key cache.Key, sealed []byte) (*cache.Record, error) {
+// Open decrypts what Seal has made for the same key. Its error is ErrSealed, also
+// where codec does not read the value.
+func Open(codec cache.Codec, key cache.Key, sealed []byte) (*cache.Record, error) {
 	aead, err := aeadOf(key)
 	if err != nil {
 		return nil, err
@@ -80,7 +82,7 @@ func Open(key cache.Key, sealed []byte) (*cache.Record, error) {
 	if err := json.Unmarshal(plain, &e); err != nil {
 		return nil, ErrSealed
 	}
-	value, err := decode(key.Kind, e.Value)
+	value, err := decode(codec, key.Kind, e.Value)
 	if err != nil {
 		return nil, ErrSealed
 	}
@@ -91,18 +93,21 @@ func Open(key cache.Key, sealed []byte) (*cache.Record, error) {
 	return rec, nil
 }
 
-func decode(kind cache.Kind, text []byte) (any, error) {
-	value, err := cache.NewValue(kind)
-	if err != nil {
-		return nil, err
+// encode has codec write a value. Counters are the cache's own, and no codec's.
+func encode(codec cache.Codec, kind cache.Kind, value any) ([]byte, error) {
+	if kind == cache.KindCount {
+		return json.Marshal(value)
 	}
-	if err := json.Unmarshal(text, value); err != nil {
-		return nil, err
+	return codec.Encode(kind, value)
+}
+
+// decode is the opposite of encode.
+func decode(codec cache.Codec, kind cache.Kind, data []byte) (any, error) {
+	if kind == cache.KindCount {
+		count := new(cache.Count)
+		return count, json.Unmarshal(data, count)
 	}
-	if session, ok := value.(*cache.Session); ok {
-		return cache.NewSession(*session), nil
-	}
-	return value, nil
+	return codec.Decode(kind, data)
 }
 
 // aeadOf derives the record's key (RFC 5869) and returns AES-256-GCM with it.

@@ -3,21 +3,22 @@ package sealed
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 )
 
 var (
 	testKey = cache.Key{Kind: cache.KindSession, Realm: "www.example.com", Secret: strings.Repeat("s", 43)}
+	codec   = cachetest.Codec{}
 	testRec = &cache.Record{
-		Value: cache.NewSession(cache.Session{
-			PublicID: "public", Account: "dqe/account", Number: "+33639980001", Region: "FR", Operator: "SFR",
-			VerifiedAt: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC),
-		}),
+		Value:   &cachetest.Value{Text: "+33639980001 SFR public dqe/account", N: 1, Bytes: []byte("bytes")},
 		Expires: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC), Idle: time.Hour,
 		Touched: time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC),
 	}
@@ -25,7 +26,7 @@ var (
 
 func seal(tb testing.TB, key cache.Key, rec *cache.Record) []byte {
 	tb.Helper()
-	sealed, err := Seal(key, rec)
+	sealed, err := Seal(codec, key, rec)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -33,15 +34,50 @@ func seal(tb testing.TB, key cache.Key, rec *cache.Record) []byte {
 }
 
 func TestSealedRecordOpensWithItsKey(t *testing.T) {
-	got, err := Open(testKey, seal(t, testKey, testRec))
+	got, err := Open(codec, testKey, seal(t, testKey, testRec))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *got.Value.(*cache.Session) != *testRec.Value.(*cache.Session) {
+	if !reflect.DeepEqual(got.Value, testRec.Value) {
 		t.Errorf("got %+v", got.Value)
 	}
 	if !got.Expires.Equal(testRec.Expires) || got.Idle != testRec.Idle || !got.Touched.Equal(testRec.Touched) {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// text is a codec of values that are JSON texts themselves.
+type text struct{}
+
+func (text) Encode(_ cache.Kind, value any) ([]byte, error) { return value.(json.RawMessage), nil }
+
+func (text) Decode(_ cache.Kind, data []byte) (any, error) { return json.RawMessage(data), nil }
+
+// format2 is a record that was sealed before values had a codec.
+const format2 = "AnjrmJ5k1P05zY8aVz/gblYPVf+ld1OJ6rkAZSXV/3MAHyh1eDCMGDTtGaRV1ydRZYyrIeIDO6czCeUvGDAtT76wFAak3XVAfAk2rcD6JoKm9r" +
+	"/eBUG5/Dq7RXRbU3jPH/0/RZ4C8U+GhJ7OnRKmBfVmGkyNCqEjDA0I6YjJSK9qIMeY9xaCzejoA3kNkYYHaD+g5h+ypsNbv7s0uBC6vmM49jsh" +
+	"Idh57O67tEHtlQR4ivoVbcOGo3TlZWcXbgLPDNvhHmO52BMmE+11XVrTnEC2RNESkrC2tmMihN9dcVm/YYiSTn9FFW6JYV+Re9wtCY2NYtbfB7" +
+	"sGkNynTgewr5Jytjj6Z6wPp58AdxpeYgXFUzGSIpdej1SBTkgfvAQONKN6jqhPpCESkPAwht5bSiztUOox2JWHbv74kDGgX4CF845YS81zNl3C" +
+	"RmxAa2m9vysaSAyMtpWuyOC0w5WhZOIfPb3i/WpdXqAFFw4t2opZkziXQSrM1n+34cpGth744iKKC7WLZFf65aKuDmVWp+0/BX5GMOM4+PiqpH" +
+	"yy"
+
+func TestRecordOfAnEarlierVersionOpens(t *testing.T) {
+	box, err := base64.StdEncoding.DecodeString(format2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
+	got, err := Open(text{}, testKey, box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &cache.Record{
+		Value: json.RawMessage(`{"PublicID":"k3vQ","Account":"dqe/LICENCE","Number":"+33639980001","Region":"FR",` +
+			`"Operator":"Opérateur \u003c1\u003e","VerifiedAt":"2026-11-23T12:00:00.123456789Z"}`),
+		Expires: at.Add(24 * time.Hour), Idle: time.Hour, Touched: at, Tags: [2]cache.Tag{{1}, {2}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %s, %+v", got.Value, got)
 	}
 }
 
@@ -66,7 +102,7 @@ func TestRecordMovedElsewhereDoesNotOpen(t *testing.T) {
 		"unknown kind":      {Kind: 200, Realm: testKey.Realm, Secret: testKey.Secret},
 		"realm into secret": {Kind: testKey.Kind, Realm: testKey.Realm + testKey.Secret[:1], Secret: testKey.Secret[1:]},
 	} {
-		if _, err := Open(key, sealed); !errors.Is(err, ErrSealed) {
+		if _, err := Open(codec, key, sealed); !errors.Is(err, ErrSealed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -77,10 +113,10 @@ func TestChangedRecordDoesNotOpen(t *testing.T) {
 	for i := range sealed {
 		changed := bytes.Clone(sealed)
 		changed[i] ^= 1
-		if _, err := Open(testKey, changed); !errors.Is(err, ErrSealed) {
+		if _, err := Open(codec, testKey, changed); !errors.Is(err, ErrSealed) {
 			t.Fatalf("opens with byte %d changed: %v", i, err)
 		}
-		if _, err := Open(testKey, sealed[:i]); !errors.Is(err, ErrSealed) {
+		if _, err := Open(codec, testKey, sealed[:i]); !errors.Is(err, ErrSealed) {
 			t.Fatalf("opens when cut after %d bytes: %v", i, err)
 		}
 	}
@@ -90,7 +126,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(seal(f, testKey, testRec))
 	f.Add([]byte{format})
 	f.Fuzz(func(t *testing.T, sealed []byte) {
-		rec, err := Open(testKey, sealed)
+		rec, err := Open(codec, testKey, sealed)
 		if (err == nil) != (rec != nil) {
 			t.Errorf("%v, %v", rec, err)
 		}
@@ -101,7 +137,7 @@ func BenchmarkOpen(b *testing.B) {
 	sealed := seal(b, testKey, testRec)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Open(testKey, sealed); err != nil {
+		if _, err := Open(codec, testKey, sealed); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 )
 
@@ -27,7 +28,7 @@ const roomWait = 2 * time.Second
 
 // admit lets a start through, counted against all limits in one step, or returns
 // the press that is refused. What is refused has stored nothing.
-func (g *Gate) admit(ctx context.Context, s starter) (*admission, *cache.Press) {
+func (g *Gate) admit(ctx context.Context, s starter) (*admission, *ledger.Press) {
 	breaker, by := g.cfg.Account.breaker, caller{s.number.E164, g.callerOf(s.client)}
 	ctx, cancel := context.WithTimeout(ctx, roomWait)
 	defer cancel()
@@ -68,13 +69,13 @@ func (g *Gate) withdraw(ctx context.Context, a *admission) {
 }
 
 // notCalled is the press of a start for which the provider may not be called.
-func (g *Gate) notCalled(err error) *cache.Press {
-	return &cache.Press{Code: string(g.notAllowed("start", err)), RetryAt: suspendedUntil(err)}
+func (g *Gate) notCalled(err error) *ledger.Press {
+	return &ledger.Press{Code: string(g.notAllowed("start", err)), RetryAt: suspendedUntil(err)}
 }
 
 // count counts a start against all limits, in one step. Where one is reached it
 // returns the press that is refused, and until when.
-func (g *Gate) count(ctx context.Context, s starter) (*admission, *cache.Press) {
+func (g *Gate) count(ctx context.Context, s starter) (*admission, *ledger.Press) {
 	c, err := g.cfg.Cache(ctx)
 	if err != nil {
 		return nil, pressOf(g.failed("start", cacheError(err)))
@@ -104,7 +105,7 @@ func (g *Gate) count(ctx context.Context, s starter) (*admission, *cache.Press) 
 		if limits[reached.Limit].inFlight {
 			code = Busy
 		}
-		return nil, &cache.Press{Code: string(g.limited(ctx, limits[reached.Limit].name, s, code)), RetryAt: time.Now().Add(reached.Retry)}
+		return nil, &ledger.Press{Code: string(g.limited(ctx, limits[reached.Limit].name, s, code)), RetryAt: time.Now().Add(reached.Retry)}
 	case errors.Is(err, cache.ErrFull):
 		return nil, pressOf(g.limited(ctx, "counters", s, Busy))
 	default:
@@ -113,8 +114,8 @@ func (g *Gate) count(ctx context.Context, s starter) (*admission, *cache.Press) 
 }
 
 // overShare is the press of a start whose network has used up its share.
-func (g *Gate) overShare(ctx context.Context, s starter) *cache.Press {
-	return &cache.Press{Code: string(g.limited(ctx, "network", s, RateLimited)), RetryAt: time.Now().Add(shareRetry)}
+func (g *Gate) overShare(ctx context.Context, s starter) *ledger.Press {
+	return &ledger.Press{Code: string(g.limited(ctx, "network", s, RateLimited)), RetryAt: time.Now().Add(shareRetry)}
 }
 
 // admission sorts what a start counts by, and says so where the budget runs low.
@@ -155,7 +156,7 @@ func (g *Gate) limited(ctx context.Context, name string, s starter, code Code) C
 func budgetWarning(limit int64) int64 { return int64(math.Ceil(float64(limit) * 0.8)) }
 
 // release takes back what an attempt has counted, now that it has ended.
-func (g *Gate) release(ctx context.Context, a *cache.Attempt, isVerified bool) {
+func (g *Gate) release(ctx context.Context, a *ledger.Attempt, isVerified bool) {
 	counted := a.InFlight
 	if isVerified && g.refunds(ctx, a.Number) {
 		counted = append(counted[:len(counted):len(counted)], a.Counted...)

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -50,7 +51,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	browser, _ := v.secretCookie(o.browser)
 	ctx := context.WithoutCancel(r.Context()) // a burning counts even if its cause hangs up
 	for {
-		a, rec, err := get[cache.Attempt](ctx, g, key)
+		a, rec, err := get[ledger.Attempt](ctx, g, key)
 		if errors.Is(err, cache.ErrNotFound) || (err == nil && a.Account != g.account) {
 			g.toProblem(w, r, AttemptUnknown, id)
 			return
@@ -67,7 +68,7 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 			err = g.expire(ctx, o, key, rec, browser)
 		} else if !sameBrowser(a, browser) {
 			err = g.burn(ctx, key, rec, "another browser came back")
-		} else if a.Phase == cache.PhaseStarted {
+		} else if a.Phase == ledger.PhaseStarted {
 			err = g.accept(ctx, o, key, rec, browser, query)
 		} else {
 			g.redirect(w, g.waitURL(id))
@@ -136,7 +137,7 @@ func (g *Gate) burn(ctx context.Context, key cache.Key, rec *cache.Record, why s
 // expire ends an attempt whose callback came too late. It returns errExpired, or
 // why it could not.
 func (g *Gate) expire(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string) error {
-	a := rec.Value.(*cache.Attempt)
+	a := rec.Value.(*ledger.Attempt)
 	if !sameBrowser(a, browser) {
 		return errExpired // nothing to end, and not this browser's to be told
 	}
@@ -150,7 +151,7 @@ func (g *Gate) expire(ctx context.Context, o *origin, key cache.Key, rec *cache.
 // A verifier that panics has said nothing of the callback: then the attempt ends,
 // but was not burned.
 func (g *Gate) accept(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string, query url.Values) error {
-	a := *rec.Value.(*cache.Attempt)
+	a := *rec.Value.(*ledger.Attempt)
 	var state verifier.State
 	err := g.guarded("callback", func() (err error) {
 		state, err = g.cfg.Verifier.Callback(a.State, query)
@@ -163,16 +164,16 @@ func (g *Gate) accept(ctx context.Context, o *origin, key cache.Key, rec *cache.
 		return g.burn(ctx, key, rec, "the callback was not the provider's: "+err.Error())
 	}
 	now := time.Now()
-	a.Phase, a.State, a.ReturnedAt, a.AskAt = cache.PhaseReturned, state, now, now
+	a.Phase, a.State, a.ReturnedAt, a.AskAt = ledger.PhaseReturned, state, now, now
 	return g.replace(ctx, key, rec, g.attemptRecord(&a))
 }
 
 // wait serves the page of an attempt that waits for its result.
 func (g *Gate) wait(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, id string) {
 	browser, _ := v.secretCookie(o.browser)
-	a, _, err := get[cache.Attempt](r.Context(), g, g.attemptKey(o, id))
+	a, _, err := get[ledger.Attempt](r.Context(), g, g.attemptKey(o, id))
 	switch {
-	case errors.Is(err, cache.ErrNotFound) || (err == nil && (a.Phase == cache.PhaseStarted || a.Account != g.account)):
+	case errors.Is(err, cache.ErrNotFound) || (err == nil && (a.Phase == ledger.PhaseStarted || a.Account != g.account)):
 		g.toProblem(w, r, AttemptUnknown, id)
 	case err != nil:
 		g.toProblem(w, r, g.failed("wait", err), id)
@@ -199,9 +200,9 @@ func (g *Gate) proceed(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 			g.toProblem(w, r, g.failed("result", err), id)
 			return
 		}
-		a := rec.Value.(*cache.Attempt)
+		a := rec.Value.(*ledger.Attempt)
 		switch a.Phase {
-		case cache.PhaseProven:
+		case ledger.PhaseProven:
 			if r.Context().Err() != nil {
 				return // the visitor has gone: the next request makes the session
 			}
@@ -214,7 +215,7 @@ func (g *Gate) proceed(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 				return
 			}
 			g.redirect(w, returnPath(a.Return, g.cfg.Path))
-		case cache.PhaseReturned:
+		case ledger.PhaseReturned:
 			g.pending(w, r, v, id, a)
 		default:
 			g.afterEnd(w, r, v, o, a, browser)
@@ -225,7 +226,7 @@ func (g *Gate) proceed(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 
 // pending answers while there is no result: a callback goes to the wait page,
 // so that no token stays in the address bar.
-func (g *Gate) pending(w http.ResponseWriter, r *http.Request, v *Visit, id string, a *cache.Attempt) {
+func (g *Gate) pending(w http.ResponseWriter, r *http.Request, v *Visit, id string, a *ledger.Attempt) {
 	if v.url.Path == g.cfg.Path+"/callback" {
 		g.redirect(w, g.waitURL(id))
 		return
@@ -238,8 +239,8 @@ func (g *Gate) pending(w http.ResponseWriter, r *http.Request, v *Visit, id stri
 func (g *Gate) settle(ctx context.Context, o *origin, key cache.Key, browser string, until time.Time) (*cache.Record, error) {
 	patience := time.Now().Add(settleTime)
 	for {
-		a, rec, err := get[cache.Attempt](ctx, g, key)
-		if err != nil || a.Phase != cache.PhaseReturned {
+		a, rec, err := get[ledger.Attempt](ctx, g, key)
+		if err != nil || a.Phase != ledger.PhaseReturned {
 			return rec, err
 		}
 		now := time.Now()
@@ -283,7 +284,7 @@ func waitFor(ctx context.Context, done <-chan struct{}, d time.Duration) bool {
 
 // resultDeadline is until when the provider is asked. It is asked once all the
 // same, and what an asker at work brings home still counts.
-func (g *Gate) resultDeadline(a *cache.Attempt) time.Time {
+func (g *Gate) resultDeadline(a *ledger.Attempt) time.Time {
 	deadline := a.ReturnedAt.Add(g.cfg.ResultWait)
 	if a.AskUntil.Before(deadline) {
 		return a.AskUntil
@@ -296,7 +297,7 @@ func (g *Gate) resultDeadline(a *cache.Attempt) time.Time {
 // request ends, since its answer may be given only once; done is closed when
 // the answer is in the cache.
 func (g *Gate) ask(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string) (done <-chan struct{}, err error) {
-	a := *rec.Value.(*cache.Attempt)
+	a := *rec.Value.(*ledger.Attempt)
 	isLast := a.Asked == 0 && time.Until(g.resultDeadline(&a)) <= lastChance
 	called, err := g.cfg.Account.breaker.Result(caller{a.Number, a.Client}, isLast)
 	if err != nil {
@@ -343,7 +344,7 @@ var closed = func() <-chan struct{} {
 // postpone waits with asking while the provider is not to be called: what was paid
 // for is not given up before its time.
 func (g *Gate) postpone(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string, why error) error {
-	a := *rec.Value.(*cache.Attempt)
+	a := *rec.Value.(*ledger.Attempt)
 	now := time.Now()
 	if !now.Before(g.resultDeadline(&a)) {
 		return g.finish(ctx, o, key, rec, browser, g.notAllowed("result", why))
@@ -356,7 +357,7 @@ func (g *Gate) postpone(ctx context.Context, o *origin, key cache.Key, rec *cach
 // a reason to ask again refuses. A conflict means that the attempt was burned
 // meanwhile: then the answer no longer counts.
 func (g *Gate) record(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string, outcome verifier.Outcome, err error) error {
-	a := *rec.Value.(*cache.Attempt)
+	a := *rec.Value.(*ledger.Attempt)
 	var refused *verifier.Error
 	again := errors.As(err, &refused) && refused.Again
 	if again {
@@ -364,7 +365,7 @@ func (g *Gate) record(ctx context.Context, o *origin, key cache.Key, rec *cache.
 	}
 	switch {
 	case err == nil && outcome == verifier.Verified:
-		a.Phase, a.ProvenAt = cache.PhaseProven, time.Now()
+		a.Phase, a.ProvenAt = ledger.PhaseProven, time.Now()
 	case err == nil && outcome == verifier.Pending, again && a.Failed < maxFailed:
 		a.AskAt = time.Now().Add(pauseAfter(a.Asked))
 	case err == nil:
@@ -377,10 +378,10 @@ func (g *Gate) record(ctx context.Context, o *origin, key cache.Key, rec *cache.
 
 // end ends an attempt: of all who try one succeeds, and takes back what it has
 // counted.
-func (g *Gate) end(ctx context.Context, key cache.Key, rec *cache.Record, outcome string) (*cache.Attempt, error) {
-	a := rec.Value.(*cache.Attempt)
+func (g *Gate) end(ctx context.Context, key cache.Key, rec *cache.Record, outcome string) (*ledger.Attempt, error) {
+	a := rec.Value.(*ledger.Attempt)
 	ended := *a
-	ended.Phase, ended.Outcome, ended.State = cache.PhaseEnded, outcome, nil
+	ended.Phase, ended.Outcome, ended.State = ledger.PhaseEnded, outcome, nil
 	ended.InFlight, ended.Counted = nil, nil
 	if err := g.replace(ctx, key, rec, g.attemptRecord(&ended)); err != nil {
 		return nil, err
@@ -402,14 +403,14 @@ func (g *Gate) finish(ctx context.Context, o *origin, key cache.Key, rec *cache.
 
 func (g *Gate) putRefusal(ctx context.Context, o *origin, browser string, code Code) error {
 	return g.put(ctx, g.refusalKey(o, browser), &cache.Record{
-		Value: &cache.Refusal{Code: string(code)}, Expires: time.Now().Add(g.cfg.RefusedTTL),
+		Value: &ledger.Refusal{Code: string(code)}, Expires: time.Now().Add(g.cfg.RefusedTTL),
 	})
 }
 
 // isOver tells whether nothing can come of the attempt any more.
-func isOver(a *cache.Attempt) bool {
+func isOver(a *ledger.Attempt) bool {
 	switch a.Phase {
-	case cache.PhaseStarted, cache.PhaseReturned, cache.PhaseProven:
+	case ledger.PhaseStarted, ledger.PhaseReturned, ledger.PhaseProven:
 		return false
 	default:
 		return true
@@ -417,13 +418,13 @@ func isOver(a *cache.Attempt) bool {
 }
 
 // isLate tells whether the attempt's browser did not come back in time.
-func isLate(a *cache.Attempt) bool {
-	return a.Phase == cache.PhaseStarted && !time.Now().Before(a.Deadline)
+func isLate(a *ledger.Attempt) bool {
+	return a.Phase == ledger.PhaseStarted && !time.Now().Before(a.Deadline)
 }
 
 // afterEnd answers a callback or a reload after the attempt's end: a verified
 // visitor goes on, any other is told why not.
-func (g *Gate) afterEnd(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, a *cache.Attempt, browser string) {
+func (g *Gate) afterEnd(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, a *ledger.Attempt, browser string) {
 	back := "/"
 	if sameBrowser(a, browser) {
 		back = returnPath(a.Return, g.cfg.Path)
@@ -443,7 +444,7 @@ func (g *Gate) afterEnd(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	}
 }
 
-func sameBrowser(a *cache.Attempt, browser string) bool {
+func sameBrowser(a *ledger.Attempt, browser string) bool {
 	hash := hashID(browser)
 	return browser != "" && subtle.ConstantTimeCompare(hash[:], a.Browser[:]) == 1
 }

@@ -10,13 +10,14 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
 // Verdict is what Check says of a request. The zero value lets nothing pass.
 type Verdict struct {
 	// Session is the verification that lets the request pass; nil where none
 	// does.
-	Session *cache.Session
+	Session *ledger.Session
 	// Code and Status are the refusal. Where Location is set the answer is a
 	// redirect instead, and no refusal.
 	Code     Code
@@ -141,13 +142,13 @@ func schemeOf(o *origin) string {
 
 // validSession returns the session that lets r pass on route, nil where there
 // is none. Its error means that the cache failed.
-func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (*cache.Session, error) {
+func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (*ledger.Session, error) {
 	id, ok := v.secretCookie(o.session)
 	if !ok {
 		return nil, nil
 	}
 	key := g.sessionKey(o, id)
-	session, rec, err := get[cache.Session](r.Context(), g, key)
+	session, rec, err := get[ledger.Session](r.Context(), g, key)
 	if errors.Is(err, cache.ErrNotFound) {
 		v.unknownSession = true
 		return nil, nil
@@ -175,19 +176,19 @@ func (g *Gate) validSession(r *http.Request, v *Visit, o *origin, route Route) (
 // cacheHasTimed tells whether the route asks of time no more than that the record
 // lives, which the cache has just checked: the clock is a good part of what a
 // request costs.
-func (g *Gate) cacheHasTimed(s *cache.Session, rec *cache.Record, route Route) bool {
+func (g *Gate) cacheHasTimed(s *ledger.Session, rec *cache.Record, route Route) bool {
 	return route.MaxAge == 0 && rec.Idle == 0 && route.SessionIdle == 0 && g.touchEvery == 0 &&
 		!rec.Expires.After(s.VerifiedAt.Add(route.SessionTTL))
 }
 
 // satisfies tells whether a verification is enough for a route.
-func (g *Gate) satisfies(r *http.Request, s *cache.Session, route Route, now time.Time) bool {
+func (g *Gate) satisfies(r *http.Request, s *ledger.Session, route Route, now time.Time) bool {
 	return g.vouches(r, s) && !isTooOld(s, route, now)
 }
 
 // vouches tells whether a verification is of the account, and of a number that
 // it wants.
-func (g *Gate) vouches(r *http.Request, s *cache.Session) bool {
+func (g *Gate) vouches(r *http.Request, s *ledger.Session) bool {
 	switch {
 	case s.Account != g.account, !g.accepts(s.Region):
 		return false
@@ -198,7 +199,7 @@ func (g *Gate) vouches(r *http.Request, s *cache.Session) bool {
 	}
 }
 
-func isTooOld(s *cache.Session, route Route, now time.Time) bool {
+func isTooOld(s *ledger.Session, route Route, now time.Time) bool {
 	age := now.Sub(s.VerifiedAt)
 	return age >= route.SessionTTL || (route.MaxAge > 0 && age >= route.MaxAge)
 }
@@ -237,7 +238,7 @@ func (g *Gate) refusal(r *http.Request, v *Visit, o *origin) Code {
 	if !ok {
 		return ""
 	}
-	refused, _, err := get[cache.Refusal](r.Context(), g, g.refusalKey(o, browser))
+	refused, _, err := get[ledger.Refusal](r.Context(), g, g.refusalKey(o, browser))
 	if err != nil {
 		return ""
 	}

@@ -13,7 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 )
@@ -378,7 +378,7 @@ func (g *Gate) serveCallback(w http.ResponseWriter, r *http.Request, v *Visit, o
 }
 
 // waitPage shows that the result is still awaited, and renews itself.
-func (g *Gate) waitPage(w http.ResponseWriter, r *http.Request, id string, a *cache.Attempt) {
+func (g *Gate) waitPage(w http.ResponseWriter, r *http.Request, id string, a *ledger.Attempt) {
 	g.page(w, r, pages.Wait, http.StatusOK, pages.Data{
 		Return: returnPath(a.Return, g.cfg.Path), RefreshURL: g.waitURL(id), RefreshAfter: settleTime,
 	})

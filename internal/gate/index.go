@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
 const (
@@ -79,7 +80,7 @@ func sourcesOf(sessions cache.Tag) cache.Tag {
 func (g *Gate) CheckSecret(ctx context.Context) {
 	key := cache.Key{Kind: cache.KindFingerprint, Realm: g.account, Secret: g.account}
 	own := g.index.sum("fingerprint", g.account)
-	stored, rec, err := get[cache.Fingerprint](ctx, g, key)
+	stored, rec, err := get[ledger.Fingerprint](ctx, g, key)
 	switch {
 	case err == nil && hmac.Equal(stored.Sum, own) && time.Until(rec.Expires) > fingerprintTTL/2:
 		return
@@ -89,7 +90,7 @@ func (g *Gate) CheckSecret(ctx context.Context) {
 		return // the cache's failure is told elsewhere
 	}
 	// the last to come leaves its own, so that the other finds out as well
-	fresh := &cache.Record{Value: &cache.Fingerprint{Sum: own}, Expires: time.Now().Add(fingerprintTTL)}
+	fresh := &cache.Record{Value: &ledger.Fingerprint{Sum: own}, Expires: time.Now().Add(fingerprintTTL)}
 	if err := g.put(ctx, key, fresh); err != nil {
 		g.log.Warn("fingerprint not stored", zap.Error(err))
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -392,17 +393,17 @@ func TestPressThatPanicsRefusesWhoWaits(t *testing.T) {
 					t.Error("the panic is lost")
 				}
 			}()
-			p.do(t.Context(), cache.Key{}, func() *cache.Press {
+			p.do(t.Context(), cache.Key{}, func() *ledger.Press {
 				pause(t.Context(), time.Second)
 				panic("verifier")
 			})
 		}()
 		synctest.Wait()
-		got := p.do(t.Context(), cache.Key{}, func() *cache.Press { return &cache.Press{URL: "a second start"} })
+		got := p.do(t.Context(), cache.Key{}, func() *ledger.Press { return &ledger.Press{URL: "a second start"} })
 		if got.Code != string(ProviderUnavailable) {
 			t.Errorf("%+v", got)
 		}
-		got = p.do(t.Context(), cache.Key{}, func() *cache.Press { return &cache.Press{URL: "anew"} })
+		got = p.do(t.Context(), cache.Key{}, func() *ledger.Press { return &ledger.Press{URL: "anew"} })
 		if got.URL != "anew" {
 			t.Errorf("after it: %+v", got)
 		}
@@ -412,7 +413,7 @@ func TestPressThatPanicsRefusesWhoWaits(t *testing.T) {
 func TestVisitorWhoWaitsForHisFirstTapMayLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p presses
-		go p.do(t.Context(), cache.Key{}, func() *cache.Press {
+		go p.do(t.Context(), cache.Key{}, func() *ledger.Press {
 			pause(context.Background(), time.Minute)
 			return pressOf(Busy)
 		})
@@ -420,7 +421,7 @@ func TestVisitorWhoWaitsForHisFirstTapMayLeave(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
-		p.do(ctx, cache.Key{}, func() *cache.Press { return nil })
+		p.do(ctx, cache.Key{}, func() *ledger.Press { return nil })
 		if waited := time.Since(began); waited != time.Second {
 			t.Errorf("he waits %v", waited)
 		}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -308,7 +309,7 @@ const (
 )
 
 // passed checks a request that has passed the gate.
-func (m *model) passed(cookie string, got *cache.Session) {
+func (m *model) passed(cookie string, got *ledger.Session) {
 	s := m.sessions[cookie]
 	switch {
 	case s == nil:

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
 // presses has equal presses of the button wait for the answer of the first. It does
@@ -18,11 +19,11 @@ type presses struct {
 // answering is a press that is being answered.
 type answering struct {
 	done  chan struct{}
-	press *cache.Press
+	press *ledger.Press
 }
 
 // do answers the press under key, or waits until another caller has.
-func (p *presses) do(ctx context.Context, key cache.Key, answer func() *cache.Press) *cache.Press {
+func (p *presses) do(ctx context.Context, key cache.Key, answer func() *ledger.Press) *ledger.Press {
 	a, isFirst := p.join(key)
 	if !isFirst {
 		select {

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 )
 
@@ -28,9 +29,9 @@ const maxRegrants = 20
 // that it was another, that the attempt was burned, or that its browser has
 // signed out.
 func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin, browser string, key cache.Key, rec *cache.Record) error {
-	a := rec.Value.(*cache.Attempt)
+	a := rec.Value.(*ledger.Attempt)
 	ctx := context.WithoutCancel(r.Context()) // done whole or not at all
-	session := cache.NewSession(cache.Session{
+	session := ledger.NewSession(ledger.Session{
 		Account: a.Account, Number: a.Number, Region: a.Region, Operator: a.Operator,
 		VerifiedAt: a.ProvenAt,
 	})
@@ -46,7 +47,7 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 		g.discard(ctx, ref)
 		return err
 	}
-	grant := &cache.Grant{Attempt: key.Secret, Session: session}
+	grant := &ledger.Grant{Attempt: key.Secret, Session: session}
 	g.settleBrowser(ctx, o, browser, grant, older)
 	g.setSessionCookie(w, o, id, session)
 	g.log.Info("verified", zap.String("attempt", publicID(key.Secret)), clientField(ctx), zap.String("session", session.PublicID), zap.String("number", phone.Mask(session.Number)),
@@ -92,7 +93,7 @@ func (g *Gate) olderSessions(ctx context.Context, v *Visit, o *origin, browser s
 // settleBrowser records a success for its browser: its older sessions end, its
 // last refusal is forgotten, and it may fetch the new session once more. The
 // visitor is verified even where that fails.
-func (g *Gate) settleBrowser(ctx context.Context, o *origin, browser string, grant *cache.Grant, older []cache.Ref) {
+func (g *Gate) settleBrowser(ctx context.Context, o *origin, browser string, grant *ledger.Grant, older []cache.Ref) {
 	err := errors.Join(
 		g.put(ctx, g.grantKey(o, browser), &cache.Record{
 			Value: grant, Expires: time.Now().Add(grantTTL),
@@ -114,7 +115,7 @@ func (g *Gate) discard(ctx context.Context, refs ...cache.Ref) {
 }
 
 // putSession stores a session of a browser under a new id.
-func (g *Gate) putSession(ctx context.Context, o *origin, browser string, session *cache.Session) (id string, ref cache.Ref, err error) {
+func (g *Gate) putSession(ctx context.Context, o *origin, browser string, session *ledger.Session) (id string, ref cache.Ref, err error) {
 	id = newID()
 	session.PublicID = publicID(id)
 	key := g.sessionKey(o, id)
@@ -144,7 +145,7 @@ func (g *Gate) regrant(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 	_, replaced := v.secretCookie(o.session)
 	ctx := context.WithoutCancel(r.Context())
 	for range maxRegrants {
-		grant, rec, err := get[cache.Grant](ctx, g, g.grantKey(o, browser))
+		grant, rec, err := get[ledger.Grant](ctx, g, g.grantKey(o, browser))
 		if errors.Is(err, cache.ErrNotFound) {
 			return false, ""
 		}
@@ -177,7 +178,7 @@ func (g *Gate) regrant(w http.ResponseWriter, r *http.Request, v *Visit, o *orig
 // removes that first, and then what it finds of sessions. Where the browser has
 // lost the cookie of the one it had, that one ends.
 func (g *Gate) give(ctx context.Context, w http.ResponseWriter, o *origin, browser string, rec *cache.Record, keepOther bool) error {
-	given := *rec.Value.(*cache.Grant)
+	given := *rec.Value.(*ledger.Grant)
 	given.Given++
 	var lost []cache.Ref
 	if !keepOther {
@@ -191,7 +192,7 @@ func (g *Gate) give(ctx context.Context, w http.ResponseWriter, o *origin, brows
 	if err != nil {
 		return err
 	}
-	_, _, err = get[cache.Attempt](ctx, g, g.attemptKey(o, given.Attempt))
+	_, _, err = get[ledger.Attempt](ctx, g, g.attemptKey(o, given.Attempt))
 	if err == nil {
 		err = g.replace(ctx, g.grantKey(o, browser), rec, &cache.Record{Value: &given, Expires: rec.Expires, Tags: rec.Tags})
 	}
@@ -205,7 +206,7 @@ func (g *Gate) give(ctx context.Context, w http.ResponseWriter, o *origin, brows
 	return nil
 }
 
-func (g *Gate) setSessionCookie(w http.ResponseWriter, o *origin, id string, session *cache.Session) {
+func (g *Gate) setSessionCookie(w http.ResponseWriter, o *origin, id string, session *ledger.Session) {
 	c := o.sessionCookie
 	c.Value = id
 	c.MaxAge = max(1, int(time.Until(session.VerifiedAt.Add(g.sessionTTL)).Seconds()))
@@ -297,7 +298,7 @@ func (g *Gate) sessionOf(ctx context.Context, v *Visit, o *origin) (cache.Key, *
 
 // sessionUnder returns the record of a session, nil where there is none.
 func (g *Gate) sessionUnder(ctx context.Context, key cache.Key) (*cache.Record, error) {
-	_, rec, err := get[cache.Session](ctx, g, key)
+	_, rec, err := get[ledger.Session](ctx, g, key)
 	if errors.Is(err, cache.ErrNotFound) {
 		return nil, nil
 	}

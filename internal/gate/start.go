@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -49,19 +50,19 @@ func (g *Gate) pressKey(s starter) cache.Key {
 // impatient tap is not billed twice. The press it returns has a URL, or a code.
 // The work goes on when the visitor's request ends, since the second tap ends the
 // first request.
-func (g *Gate) start(r *http.Request, s starter) *cache.Press {
-	return g.presses.do(r.Context(), g.pressKey(s), func() *cache.Press {
+func (g *Gate) start(r *http.Request, s starter) *ledger.Press {
+	return g.presses.do(r.Context(), g.pressKey(s), func() *ledger.Press {
 		return g.press(context.WithoutCancel(r.Context()), s)
 	})
 }
 
 // press looks for the same press, on whichever node, and begins an attempt where
 // there is none.
-func (g *Gate) press(ctx context.Context, s starter) *cache.Press {
+func (g *Gate) press(ctx context.Context, s starter) *ledger.Press {
 	patience, cancel := context.WithTimeout(ctx, startTime+pressTTL)
 	defer cancel()
 	for {
-		earlier, rec, err := get[cache.Press](patience, g, g.pressKey(s))
+		earlier, rec, err := get[ledger.Press](patience, g, g.pressKey(s))
 		switch {
 		case errors.Is(err, cache.ErrNotFound):
 			rec = nil
@@ -95,21 +96,21 @@ func (g *Gate) press(ctx context.Context, s starter) *cache.Press {
 }
 
 // pressOf is a press that was refused.
-func pressOf(code Code) *cache.Press { return &cache.Press{Code: string(code)} }
+func pressOf(code Code) *ledger.Press { return &ledger.Press{Code: string(code)} }
 
 // isWaiting tells whether the attempt's visitor has not come back yet.
 func (g *Gate) isWaiting(ctx context.Context, o *origin, id string) (bool, error) {
-	a, _, err := get[cache.Attempt](ctx, g, g.attemptKey(o, id))
+	a, _, err := get[ledger.Attempt](ctx, g, g.attemptKey(o, id))
 	if errors.Is(err, cache.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && a.Phase == cache.PhaseStarted && time.Now().Before(a.Deadline), err
+	return err == nil && a.Phase == ledger.PhaseStarted && time.Now().Before(a.Deadline), err
 }
 
 // firstPress starts the attempt and leaves its answer for later presses, in place
 // of an earlier one. Nothing is stored before the start is admitted.
 // cache.ErrConflict means that the same press was made elsewhere.
-func (g *Gate) firstPress(ctx context.Context, s starter, earlier *cache.Record) (*cache.Press, error) {
+func (g *Gate) firstPress(ctx context.Context, s starter, earlier *cache.Record) (*ledger.Press, error) {
 	admitted, refused := g.admit(ctx, s)
 	if refused != nil {
 		return refused, nil
@@ -133,7 +134,7 @@ func (g *Gate) firstPress(ctx context.Context, s starter, earlier *cache.Record)
 }
 
 // beginClaimed begins the attempt while the claim on its press is kept up.
-func (g *Gate) beginClaimed(ctx context.Context, s starter, admitted *admission) *cache.Press {
+func (g *Gate) beginClaimed(ctx context.Context, s starter, admitted *admission) *ledger.Press {
 	letGo := g.keepClaimed(ctx, g.pressKey(s))
 	defer letGo()
 	return g.begin(ctx, s, admitted)
@@ -141,7 +142,7 @@ func (g *Gate) beginClaimed(ctx context.Context, s starter, admitted *admission)
 
 // newClaim is a press that is being answered.
 func newClaim() *cache.Record {
-	return &cache.Record{Value: &cache.Press{}, Expires: time.Now().Add(claimTTL)}
+	return &cache.Record{Value: &ledger.Press{}, Expires: time.Now().Add(claimTTL)}
 }
 
 // keepClaimed renews the claim on a press until letGo is called: only a node that
@@ -166,13 +167,13 @@ func (g *Gate) keepClaimed(ctx context.Context, key cache.Key) (letGo func()) {
 
 // begin makes the record of an admitted attempt, so that nothing is billed that
 // could not be finished, calls the provider, and completes the record.
-func (g *Gate) begin(ctx context.Context, s starter, admitted *admission) *cache.Press {
+func (g *Gate) begin(ctx context.Context, s starter, admitted *admission) *ledger.Press {
 	g.CheckSecret(ctx)
 	nonce := newID()
 	id := attemptID(nonce)
 	key := g.attemptKey(s.origin, id)
-	attempt := &cache.Attempt{
-		Phase: cache.PhaseStarted, Browser: hashID(s.browser), Client: g.callerOf(s.client),
+	attempt := &ledger.Attempt{
+		Phase: ledger.PhaseStarted, Browser: hashID(s.browser), Client: g.callerOf(s.client),
 		Account: g.account, Number: s.number.E164, Region: s.number.Region,
 		Return: s.back, Deadline: time.Now().Add(g.cfg.AttemptTTL),
 		InFlight: admitted.inFlight, Counted: admitted.returned,
@@ -200,7 +201,7 @@ func (g *Gate) begin(ctx context.Context, s starter, admitted *admission) *cache
 	}
 	g.log.Info("attempt started", zap.String("attempt", publicID(id)), clientField(ctx),
 		zap.String("number", phone.Mask(full.Number)), zap.String("operator", full.Operator))
-	return &cache.Press{Attempt: id, URL: started.URL}
+	return &ledger.Press{Attempt: id, URL: started.URL}
 }
 
 // callStart has the provider begin the attempt.
@@ -224,7 +225,7 @@ func (g *Gate) callStart(ctx context.Context, s starter, nonce string) (*verifie
 }
 
 // startFailed ends an attempt that the provider did not begin.
-func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, attempt *cache.Attempt, err error) Code {
+func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, attempt *ledger.Attempt, err error) Code {
 	code := g.failed("start", err)
 	g.release(ctx, attempt, false)
 	if err := errors.Join(
@@ -239,7 +240,7 @@ func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, attemp
 // claim lets each value serve one attempt, in all realms and on all nodes.
 func (g *Gate) claim(ctx context.Context, value string, until time.Time) error {
 	key := cache.Key{Kind: cache.KindClaim, Realm: g.account, Secret: value}
-	err := g.replace(ctx, key, nil, &cache.Record{Value: &cache.Claim{}, Expires: until})
+	err := g.replace(ctx, key, nil, &cache.Record{Value: &ledger.Claim{}, Expires: until})
 	if errors.Is(err, cache.ErrConflict) {
 		return verifier.ErrClaimed
 	}
@@ -300,7 +301,7 @@ func (g *Gate) attemptKey(o *origin, id string) cache.Key {
 
 // attemptRecord keeps an attempt for a while beyond its end, so that a late
 // callback is told what happened.
-func (g *Gate) attemptRecord(a *cache.Attempt) *cache.Record {
+func (g *Gate) attemptRecord(a *ledger.Attempt) *cache.Record {
 	end := a.Deadline
 	if end.Before(a.AskUntil) {
 		end = a.AskUntil

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
 // Visit is what the gates of a site know of one request. The first to see the
@@ -24,7 +24,7 @@ type Visit struct {
 	// written are the headers that gates have set, which no later one removes.
 	written []*Headers
 	// session is the last that a gate has let the request pass for.
-	session *cache.Session
+	session *ledger.Session
 	// unknownSession says that the request came with the cookie of a session
 	// that does not exist, or no longer.
 	unknownSession bool
@@ -171,14 +171,14 @@ func (v *Visit) hasWritten(name string) bool {
 
 // Pass notes the session that lets the request pass a gate, and tells whether it
 // is the first.
-func (v *Visit) Pass(s *cache.Session) (first bool) {
+func (v *Visit) Pass(s *ledger.Session) (first bool) {
 	first = v.session == nil
 	v.session = s
 	return first
 }
 
 // Session is that of the last gate passed, which the headers tell of as well.
-func (v *Visit) Session() *cache.Session { return v.session }
+func (v *Visit) Session() *ledger.Session { return v.session }
 
 // Headers are the names of the headers that tell the upstream of a
 // verification, in canonical form.
@@ -186,7 +186,7 @@ type Headers struct{ Number, At, Operator string }
 
 // Vouch sets the headers for the upstream; no later gate removes them. Each has
 // a slice of its own, since a later handler may change values in place.
-func (v *Visit) Vouch(h http.Header, names *Headers, s *cache.Session) {
+func (v *Visit) Vouch(h http.Header, names *Headers, s *ledger.Session) {
 	values := &v.room.values
 	if len(v.written) > 0 {
 		values = new([3]string) // an earlier gate's stand there

@@ -1,32 +1,34 @@
-package cache
+// Package ledger holds the records of the gate: what is kept of attempts and
+// sessions, and how it is written where a cache stores bytes.
+package ledger
 
 import (
 	"crypto/sha256"
 	"fmt"
 	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// NewValue returns a new value of the type that belongs to kind.
-func NewValue(kind Kind) (any, error) {
+// NewValue returns an empty value of the type that records of kind hold.
+func NewValue(kind cache.Kind) (any, error) {
 	switch kind {
-	case KindSession:
+	case cache.KindSession:
 		return new(Session), nil
-	case KindAttempt:
+	case cache.KindAttempt:
 		return new(Attempt), nil
-	case KindPress:
+	case cache.KindPress:
 		return new(Press), nil
-	case KindRefusal:
+	case cache.KindRefusal:
 		return new(Refusal), nil
-	case KindGrant:
+	case cache.KindGrant:
 		return new(Grant), nil
-	case KindClaim:
+	case cache.KindClaim:
 		return new(Claim), nil
-	case KindFingerprint:
+	case cache.KindFingerprint:
 		return new(Fingerprint), nil
-	case KindCount:
-		return new(Count), nil
 	default:
-		return nil, fmt.Errorf("cache: unknown kind %d", kind)
+		return nil, fmt.Errorf("ledger: no values of kind %d", kind)
 	}
 }
 
@@ -94,7 +96,7 @@ type Attempt struct {
 
 	// InFlight is what it counts as long as it has not ended, Counted what is
 	// taken back if it ends verified.
-	InFlight, Counted []Counted
+	InFlight, Counted []cache.Counted
 
 	// ReturnedAt is when the callback was accepted.
 	ReturnedAt time.Time
