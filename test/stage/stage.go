@@ -1,0 +1,2 @@
+// Package stage is what the tests of the module have in common.
+package stage
