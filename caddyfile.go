@@ -14,7 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/address"
 )
 
 func init() {
@@ -304,12 +304,12 @@ func siteAddresses(h httpcaddyfile.Helper) []string {
 // site may invoke a named route, whatever its name.
 func onLoopback(h httpcaddyfile.Helper) bool {
 	addresses := siteAddresses(h)
-	for _, address := range addresses {
-		if !strings.Contains(address, "://") {
-			address = "//" + address
+	for _, written := range addresses {
+		if !strings.Contains(written, "://") {
+			written = "//" + written
 		}
-		u, err := url.Parse(address)
-		if err != nil || !gate.IsLoopback(u.Hostname()) {
+		u, err := url.Parse(written)
+		if err != nil || !address.IsLoopback(u.Hostname()) {
 			return false
 		}
 	}

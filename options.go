@@ -9,12 +9,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 	"golang.org/x/net/http/httpguts"
 
-	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/address"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -226,7 +225,7 @@ func (h *Handler) check(resolved bool) *optionError {
 		if !known(s) {
 			continue
 		}
-		if _, err := gate.ParseOrigin(s); err != nil {
+		if _, err := address.ParseOrigin(s); err != nil {
 			return &optionError{"public_url", s, err.Error() + "; write it like https://www.example.com"}
 		}
 	}
@@ -348,7 +347,7 @@ func checkString(name, value string) string {
 			return "is no domain for cookies; write it like example.com"
 		}
 	case "support_url", "privacy_url", "fallback_url":
-		if !validLink(value) {
+		if !address.IsLink(value) {
 			return "is no link; write an https:// address, mailto:, tel: or a path of the site"
 		}
 	}
@@ -376,20 +375,4 @@ func isControl(r rune) bool { return r < ' ' || r >= 0x7f }
 func validDomain(s string) bool {
 	cookie := http.Cookie{Name: "number-verify", Domain: s}
 	return cookie.Valid() == nil && strings.Contains(s, ".") && strings.Trim(s, ".") == s
-}
-
-// validLink admits what a link on a page may point to.
-func validLink(s string) bool {
-	u, err := url.Parse(s)
-	if err != nil || u.User != nil || strings.ContainsAny(s, "\\\"'<>` ") || strings.ContainsFunc(s, unicode.IsControl) {
-		return false
-	}
-	switch u.Scheme {
-	case "https", "http":
-		return u.Hostname() != ""
-	case "mailto", "tel":
-		return u.Opaque != ""
-	default:
-		return u.Scheme == "" && u.Host == "" && strings.HasPrefix(s, "/")
-	}
 }

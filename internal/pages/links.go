@@ -11,33 +11,17 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/numberverify/caddy-number-verify/internal/address"
 )
 
-// checkLink returns raw as a link for a page. html/template lets such a link
-// through as it is, so nothing else may pass, javascript: least of all.
+// checkLink returns raw as a link for a page; none is none.
 func checkLink(raw string) (template.URL, error) {
-	u, err := url.Parse(raw)
-	if err != nil || strings.ContainsFunc(raw, isOdd) || !leadsSomewhere(u, raw) {
+	if raw != "" && !address.IsLink(raw) {
 		return "", fmt.Errorf("%q is no link for a page; write it like https://www.example.com/help, /help, mailto:help@example.com or tel:+33639980001", raw)
 	}
 	return template.URL(raw), nil // checked above
 }
-
-func leadsSomewhere(u *url.URL, raw string) bool {
-	switch u.Scheme {
-	case "https", "http":
-		return u.Hostname() != "" && u.User == nil
-	case "mailto", "tel":
-		return u.Opaque != ""
-	case "":
-		return raw == "" || strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//")
-	default:
-		return false
-	}
-}
-
-// isOdd tells characters that browsers drop from an address or read as others.
-func isOdd(r rune) bool { return r <= ' ' || r == 0x7f || strings.ContainsRune("\\\"'<>`", r) }
 
 // maxLogo bounds a logo file, in bytes: phones load it with every page.
 const maxLogo = 64 << 10
@@ -75,7 +59,7 @@ var policyHost = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
 
 func remoteLogo(raw string) (logo, error) {
 	u, err := url.Parse(raw)
-	if err != nil || u.User != nil || !policyHost.MatchString(u.Host) || strings.ContainsFunc(raw, isOdd) {
+	if err != nil || u.User != nil || !policyHost.MatchString(u.Host) || !address.IsPlain(raw) {
 		return logo{}, fmt.Errorf("the logo %q is no plain https URL; write it like https://cdn.example.com/logo.svg", raw)
 	}
 	return logo{source: template.URL(raw), policy: "https://" + u.Host}, nil // checked above

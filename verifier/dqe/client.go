@@ -21,6 +21,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/numberverify/caddy-number-verify/internal/address"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/internal/remote"
 	"github.com/numberverify/caddy-number-verify/verifier"
@@ -94,10 +95,8 @@ type state struct {
 // spellings of one address are one account: a token that serves one attempt of it
 // must not serve another's, and there is one budget.
 func (c *client) Account() string {
-	defaultPort := map[string]string{"https": ":443", "http": ":80"}[c.server.Scheme]
-	host := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(c.server.Host), defaultPort), ".")
 	path := strings.TrimSuffix(c.server.Path, "/") // as in a call
-	sum := sha256.Sum256([]byte(host + "\x00" + path + "\x00" + c.licence))
+	sum := sha256.Sum256([]byte(address.Server(c.server) + "\x00" + path + "\x00" + c.licence))
 	return "dqe/" + hex.EncodeToString(sum[:8])
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/numberverify/caddy-number-verify/internal/address"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -244,16 +244,11 @@ func checkServer(s string) string {
 		return "is no address; write it like https://idmobile.example.com"
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return "must be an address alone, without user, query or fragment"
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !address.IsLoopback(u.Hostname()):
 		return "must begin with https://: secrets and numbers are sent there"
 	default:
 		return ""
 	}
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || (err == nil && addr.IsLoopback())
 }
 
 func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
