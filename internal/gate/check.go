@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/address"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
@@ -130,7 +131,7 @@ func (g *Gate) refererReturn(r *http.Request, o *origin) string {
 }
 
 func (g *Gate) sameOrigin(u *url.URL, o *origin) bool {
-	return u.Scheme == schemeOf(o) && normalHost(u.Host, o.secure) == o.host
+	return u.Scheme == schemeOf(o) && address.Normal(u.Host, o.secure) == o.host
 }
 
 func schemeOf(o *origin) string {

@@ -29,6 +29,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/address"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
@@ -111,11 +112,11 @@ type Gate struct {
 	shut    shut
 }
 
-// New makes a gate. Origins must have passed ParseOrigin.
+// New makes a gate. Origins must have passed address.ParseOrigin.
 func New(cfg Config) (*Gate, error) {
 	g := &Gate{cfg: cfg, log: cfg.Log, account: cfg.Verifier.Account(), cookieMark: "cookie " + cfg.CookieName, cross: http.NewCrossOriginProtection()}
 	for _, s := range cfg.Origins {
-		u, err := ParseOrigin(s)
+		u, err := address.ParseOrigin(s)
 		if err != nil {
 			return nil, err
 		}
