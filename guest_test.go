@@ -53,13 +53,15 @@ func (v *oidcVerifier) Account() string { return "oidc/" + v.Issuer }
 
 func (*oidcVerifier) Secret() string { return "the client's secret" }
 
+func (*oidcVerifier) Recipient() string { return "Example" }
+
 func (*oidcVerifier) Understands(string) bool { return true }
 
 func (v *oidcVerifier) Start(_ context.Context, req verifier.StartRequest) (*verifier.Started, error) {
 	query := url.Values{"redirect_uri": {req.CallbackURL}, "state": {req.State}}
 	return &verifier.Started{
 		URL: v.Issuer + "/authorize?" + query.Encode(), Operator: "Operator", State: verifier.State(req.Number),
-		Expires: time.Now().Add(time.Minute),
+		ShowsState: true, Expires: time.Now().Add(time.Minute),
 	}, nil
 }
 

@@ -138,11 +138,12 @@ func TestErrorOfAThirdPartysVerifierIsNotLoggedAsText(t *testing.T) {
 	for _, step := range []string{"start", "callback", "result"} {
 		for _, fail := range []func(string) error{
 			func(text string) error { return errors.New(text) },
+			func(text string) error { return fmt.Errorf("%s: %w", text, verifier.ErrForeignCallback) },
 			func(text string) error { return fmt.Errorf("%s: %w", text, &verifier.Error{Call: step}) },
 		} {
 			broken.Store(failure{step, fail})
 			want := "provider_unavailable"
-			if step == "callback" {
+			if _, ok := errors.AsType[*verifier.Error](fail("")); step == "callback" && !ok {
 				want = "browser_mismatch"
 			}
 			if end := w.browser().verify("/account/", "06 39 98 00 01"); end.code() != want {

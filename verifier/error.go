@@ -7,21 +7,24 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/remote"
 )
 
-// TransportError says in words of its own why a call gave no answer, for
-// Error.Err. The errors of net/http quote what the other side sent, which may be
-// a number or a secret.
+// ErrForeignCallback is what Callback returns for a query that does not belong to
+// the attempt: somebody may have made another's browser open a link of his own.
+// The gate burns the attempt: it ends for good, whatever the provider says later.
+var ErrForeignCallback = errors.New("the callback does not belong to this attempt")
+
+// TransportError returns an error that says why a call got no answer, in fixed
+// words that are safe to log, as the cause of an *Error. Errors of net/http are
+// not safe: they quote what the other side sent, which may be a number or a secret.
 func TransportError(err error) error { return remote.Plain(err) }
 
-// ErrClaimed says that a value has already served another attempt.
-var ErrClaimed = errors.New("already used for another attempt")
-
-// Class is the kind of a refusal, which the gate decides on. The zero value
-// counts as ProviderUnavailable.
+// Class is the kind of a failure or refusal: it decides what the visitor is told.
+// The zero value, and every value that is not named here, is ProviderUnavailable.
 type Class uint8
 
 // The classes.
 const (
-	// ProviderUnavailable: the provider failed, or answered nonsense.
+	// ProviderUnavailable: the provider failed, or its answer made no sense. It is
+	// the only class that counts as an outage, during which the gate calls nobody.
 	ProviderUnavailable Class = iota
 	// OperatorUnavailable: the mobile operator failed, or did not see the SIM.
 	OperatorUnavailable
@@ -37,35 +40,31 @@ const (
 	Denied
 	// Expired: the attempt took too long.
 	Expired
-	// LinkUnusable: the provider answered, but no visitor can be sent to the
-	// operator's URL. The visitor is told what ProviderUnavailable tells him; the
-	// fault is one operator's, so it does not keep the provider from being called.
-	LinkUnusable
 )
 
-// Error is a call that gave no outcome, or a refusal. It holds nothing secret
-// or personal and no text of the other side, so that it can be logged: see
-// TransportError.
+// Error is the error type of every method of a verifier: a call that failed, or a
+// refusal. It is logged, so no field may hold a secret, a number, or text that the
+// other side sent.
 type Error struct {
 	// Class decides what the visitor is told.
 	Class Class
-	// Call names the step: token, start or result.
+	// Call names the step: token, start, callback or result.
 	Call string
 	// ID is the provider's own error id, or empty.
 	ID string
-	// Operator is the mobile operator, where the provider names it with the
-	// refusal.
+	// Operator is the mobile operator, if the provider names it with the refusal.
+	// The gate makes it fit for logs.
 	Operator string
-	// Hint tells the site's operator what to do; empty where there is nothing.
+	// Hint tells the site's operator what to do, or is empty.
 	Hint string
-	// Again says that no usable answer arrived, so that asking for the result
-	// once more may give one.
+	// Again says that the call for a result got no usable answer, and that asking
+	// once more may get one. The gate asks three times in all.
 	Again bool
 	// Err is the cause, or nil.
 	Err error
 }
 
-// Error tells the step, the id and the cause.
+// Error returns the step, the id and the cause.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Call)

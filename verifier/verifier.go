@@ -11,11 +11,11 @@
 // Verification. Start builds the authorisation URL (scope
 // number-verification:verify, login hint, redirect_uri = CallbackURL, state =
 // State, PKCE) and calls nobody; its State holds the code verifier and the
-// number. Callback checks state and iss (RFC 9207) and adds code to the State.
-// Result redeems the code, calls POST /verify with the number, and maps
-// devicePhoneNumberVerified. There the state is visible in the URL, and what
-// only the browser at the end of the redirects learns is the code; with DQE it
-// is the state.
+// number. Callback checks iss (RFC 9207), returns an *Error of the class Denied for
+// error=access_denied, and adds code to the State. Result redeems the code, calls
+// POST /verify with the number, and maps devicePhoneNumberVerified. There the state
+// is visible in the URL (Started.ShowsState), and what only the browser at the end
+// of the redirects learns is the code; with DQE it is the state.
 package verifier
 
 import (
@@ -25,44 +25,53 @@ import (
 )
 
 // Verifier is a provider of phone-number verification. Its methods are called
-// from many goroutines at once. It keeps nothing between calls that an attempt
-// depends on: an attempt that one node starts may be finished by another. Their
-// errors should be *Error: the text of others is not logged, and a panic counts as
-// ProviderUnavailable.
+// from many goroutines at once. It keeps nothing in memory that an attempt depends
+// on: another node may finish what one node started.
+//
+// Errors should be *Error. The text of any other error is not logged, since it may
+// hold what the provider sent. A panic counts as ProviderUnavailable.
 type Verifier interface {
-	// Account names the account that is billed, stable across restarts and
-	// equal on all nodes, without anything secret in it. A verification holds
-	// for the account that made it only.
+	// Account names the account that is billed. It is stable across restarts,
+	// equal on all nodes, and holds nothing secret. A verification counts only
+	// for the account that made it.
 	Account() string
 
-	// Secret is known to the account's own Caddy nodes alone and equal on all
-	// of them: numbers are indexed by keys that are derived from it. A cache may
-	// be configured with one of its own instead, and must be where this is "". A
-	// module that also has HasSecret() bool is asked before it is provisioned, so
-	// that caddy adapt can tell.
+	// Secret is known only to the Caddy nodes of this account, and equal on all
+	// of them. The gate derives from it the keys under which numbers are indexed.
+	// A cache may be configured with a secret of its own instead, and must be
+	// where this one is "". A module that also has HasSecret() bool is asked
+	// before it is provisioned, so that caddy adapt can tell.
 	Secret() string
 
+	// Recipient is the name of whoever is sent the number, as pages and privacy
+	// texts give it to visitors, such as "DQE".
+	Recipient() string
+
 	// Understands tells whether the provider takes what it is sent for this
-	// number, in E.164, as this number and no other. Where two numbers are sent
-	// in one form, whoever has the SIM of one would be verified as the other. A
-	// number that is not understood is refused before it is counted, and before
-	// any call. It is a function of its argument alone and calls nobody.
+	// number, in E.164, as this number and no other. If two numbers were sent in
+	// one form, whoever has the SIM of one would be verified as the other. The
+	// gate refuses other numbers before it counts a start, and before any call.
+	// The answer depends on the argument alone, and nobody is called for it.
 	Understands(e164 string) bool
 
-	// Start begins one verification. It may be billed, so it is called once
-	// for each attempt and never retried by the gate. An error should be an
-	// *Error; any other counts as ProviderUnavailable.
+	// Start begins one verification. It may be billed, so the gate calls it once
+	// for each attempt and never repeats it. It returns either a verification or
+	// an error.
 	Start(ctx context.Context, req StartRequest) (*Started, error)
 
 	// Callback takes in the query that the browser brought back and returns
-	// the state to go on with. The gate has removed its own state parameter,
-	// and has checked it and the browser. Nothing in query proves anything by
-	// itself. An error burns the attempt. It calls nobody.
+	// the state to go on with. The gate has checked its own parameter state, and
+	// which browser it is, and has removed the parameter. Nothing in query proves
+	// anything by itself. Callback calls nobody.
+	//
+	// An *Error ends the attempt with its class: the provider has sent the browser
+	// back with a refusal, such as OAuth's error=access_denied. Any other error,
+	// such as ErrForeignCallback, burns the attempt.
 	Callback(state State, query url.Values) (State, error)
 
-	// Result fetches the outcome of the attempt that state belongs to. It is
-	// asked only after an accepted callback, by one caller at a time, and
-	// asked again while the outcome is Pending or an *Error says Again.
+	// Result fetches the outcome of the attempt that state belongs to. The gate
+	// asks only after an accepted callback, one call at a time, and asks again
+	// while the outcome is Pending or an *Error says Again.
 	Result(ctx context.Context, state State) (Outcome, error)
 }
 
@@ -76,8 +85,37 @@ type CountryChecker interface {
 	CheckCountries(countries []string) error
 }
 
-// State is what a verifier must remember between the steps of one attempt. It
-// may hold a credential: the gate stores it in the cache and never logs it.
+// TokenSource is a Verifier that needs a new token for each attempt. The gate
+// fetches one before Start, makes sure that it has never served an attempt on any
+// node, and hands it to Start as StartRequest.Token.
+type TokenSource interface {
+	// Token returns a token for one attempt. It may call the provider.
+	Token(ctx context.Context) (*Token, error)
+}
+
+// CallbackParser is a Verifier whose provider does not write callback queries as
+// the standard has it. Any other verifier's query is read by url.ParseQuery, and
+// one that does not parse is no callback.
+type CallbackParser interface {
+	// ParseCallback reads the query of a callback as the browser sent it. The
+	// gate's own parameter state must be among the result. It calls nobody.
+	ParseCallback(rawQuery string) url.Values
+}
+
+// Token is what a provider wants to see of an attempt. It serves one attempt.
+type Token struct {
+	// Value is the token itself, never empty. It is never logged.
+	Value string
+	// Expires is when the provider forgets it, zero if that is not known. An
+	// attempt lasts no longer.
+	Expires time.Time
+	// Remember is how long the gate refuses the same value. It must be in the
+	// future, and should be after the time when the provider would take it again.
+	Remember time.Time
+}
+
+// State is what a verifier has to remember between the steps of one attempt. It
+// may hold a credential: the gate keeps it in the cache and never logs it.
 type State []byte
 
 // String keeps the content out of logs.
@@ -90,27 +128,45 @@ type StartRequest struct {
 	// CallbackURL is the absolute address to send the browser back to, without
 	// a query. State must come back with it, as its query parameter state.
 	CallbackURL string
-	// State is 256 random bits that bind the callback to the attempt. Where
-	// the provider's protocol allows it, only the browser that reaches the end
-	// of the redirects learns it.
+	// State is 256 random bits that bind the callback to the attempt. If the
+	// protocol allows it, only the browser that reaches the end of the redirects
+	// learns it.
 	State string
-	// Claim records a value that must serve one attempt only, such as an
-	// access token, until the given time. It returns ErrClaimed where the
-	// value was claimed before, on any node, and another error where the cache
-	// cannot tell; on either, Start must return the error and stop.
-	Claim func(ctx context.Context, value string, until time.Time) error
+	// Token is what the verifier's Token has returned, claimed for this attempt;
+	// empty if the verifier is no TokenSource.
+	Token string
 }
+
+// Method is how a visitor is recognised. The empty one is Silent.
+type Method string
+
+// Silent recognises the SIM over mobile data; the visitor has nothing to do.
+const Silent Method = "silent"
 
 // Started is a verification that waits for its visitor.
 type Started struct {
-	// URL is where the browser is to be sent, checked with CheckURL.
+	// URL is where to send the browser, as the provider gave it. The gate checks
+	// it: an absolute http or https URL that neither leads back to the gate nor
+	// reveals State, Token or Hidden in any spelling.
 	URL string
+	// Hosts are the only hosts that the URL may name, exact or as *.example.com.
+	// Without any, every host is allowed.
+	Hosts []string
+	// Hidden is what else the URL must not reveal.
+	Hidden []string
+	// ShowsState says that the protocol shows State in the URL, as OAuth does.
+	// Then Callback or Result must check something else that only the browser at
+	// the end of the redirects learns, such as a code.
+	ShowsState bool
+	// Method is how the visitor is recognised.
+	Method Method
 	// Operator is the mobile operator as the provider names it, or empty. The
 	// gate makes it fit for headers and logs.
 	Operator string
 	// State is handed to Callback.
 	State State
-	// Expires is when the provider forgets the attempt.
+	// Expires is when the provider forgets the attempt, zero if that is not known
+	// or is when the token expires.
 	Expires time.Time
 }
 

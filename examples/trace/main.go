@@ -25,10 +25,10 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
+	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/verifier"
 	"github.com/numberverify/caddy-number-verify/verifier/dqe"
 )
@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 		return unclear
 	}
 	t, link, err := begin(ctx, o, out)
-	if errors.Is(err, verifier.ErrRevealed) {
+	if errors.Is(err, provider.ErrRevealed) {
 		fmt.Fprintln(out, "The operator's link itself shows the nonce or the token. The gate refuses such attempts.")
 		return shown
 	}
@@ -119,15 +119,15 @@ func begin(ctx context.Context, o *options, out io.Writer) (t *tracer, link stri
 	}
 	nonce := (rand.Text() + rand.Text())[:43] // as long as the gate's
 	t = newTracer(out, o.number, o.callback, nonce)
-	started, err := o.module.Start(ctx, verifier.StartRequest{
-		Number: o.number, CallbackURL: o.callback, State: nonce,
-		Claim: func(_ context.Context, token string, _ time.Time) error {
-			t.secrets["token"] = token
-			return nil
-		},
-	})
+	token, err := o.module.Token(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	return t, started.URL, nil
+	t.secrets["token"] = token.Value
+	started, err := o.module.Start(ctx, verifier.StartRequest{Number: o.number, CallbackURL: o.callback, State: nonce, Token: token.Value})
+	if err != nil {
+		return nil, "", err
+	}
+	link, err = provider.CheckLink(started.URL, provider.LinkRules{Callback: t.callback, Secrets: []string{nonce, token.Value}})
+	return t, link, err
 }

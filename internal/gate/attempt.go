@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,7 +40,7 @@ func pauseAfter(asked int) time.Duration {
 // from the browser that started the attempt; from any other browser it ends the
 // attempt for good: somebody had a visitor open an operator link of his own.
 func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *origin) {
-	query, nonce, ok := callbackQuery(v.url.RawQuery)
+	query, nonce, ok := g.callbackQuery(v.url.RawQuery)
 	if !ok {
 		g.toProblem(w, r, AttemptUnknown, "")
 		return
@@ -90,17 +89,10 @@ func (g *Gate) callback(w http.ResponseWriter, r *http.Request, v *Visit, o *ori
 	}
 }
 
-// callbackQuery splits the query of a callback into the nonce and the rest. DQE
-// may add its parameters with a second question mark, and what it adds may be
-// badly encoded: that is no reason to lose a verification.
-func callbackQuery(raw string) (rest url.Values, nonce string, ok bool) {
-	rest = make(url.Values)
-	for pair := range strings.FieldsFuncSeq(raw, func(r rune) bool { return r == '&' || r == '?' }) {
-		name, value, _ := strings.Cut(pair, "=")
-		name = decoded(name)
-		rest[name] = append(rest[name], decoded(value))
-	}
-	if len(rest["state"]) != 1 || !isID(rest["state"][0]) {
+// callbackQuery splits the query of a callback into the nonce and the rest.
+func (g *Gate) callbackQuery(raw string) (rest url.Values, nonce string, ok bool) {
+	rest, ok = g.parseCallback(raw)
+	if !ok || len(rest["state"]) != 1 || !isID(rest["state"][0]) {
 		return nil, "", false
 	}
 	nonce = rest["state"][0]
@@ -108,12 +100,19 @@ func callbackQuery(raw string) (rest url.Values, nonce string, ok bool) {
 	return rest, nonce, true
 }
 
-// decoded is s without its percent-encoding, or as it stands where that is broken.
-func decoded(s string) string {
-	if plain, err := url.QueryUnescape(s); err == nil {
-		return plain
+// parseCallback reads the query of a callback as the verifier's provider writes it.
+func (g *Gate) parseCallback(raw string) (url.Values, bool) {
+	parser, ok := g.cfg.Verifier.(verifier.CallbackParser)
+	if !ok {
+		query, err := url.ParseQuery(raw)
+		return query, err == nil
 	}
-	return s
+	var query url.Values
+	err := g.guarded("callback", func() error {
+		query = parser.ParseCallback(raw)
+		return nil
+	})
+	return query, err == nil
 }
 
 // What ends an attempt at its callback.
@@ -147,9 +146,9 @@ func (g *Gate) expire(ctx context.Context, o *origin, key cache.Key, rec *cache.
 	return errExpired
 }
 
-// accept takes the attempt: of all callbacks with its nonce one succeeds.
-// A verifier that panics has said nothing of the callback: then the attempt ends,
-// but was not burned.
+// accept takes the attempt: of all callbacks with its nonce one succeeds. A refusal
+// of the provider ends the attempt; so does a verifier that panics, since it has
+// said nothing of the callback. Any other error burns it.
 func (g *Gate) accept(ctx context.Context, o *origin, key cache.Key, rec *cache.Record, browser string, query url.Values) error {
 	a := *rec.Value.(*ledger.Attempt)
 	var state verifier.State
@@ -159,6 +158,9 @@ func (g *Gate) accept(ctx context.Context, o *origin, key cache.Key, rec *cache.
 	})
 	if errors.Is(err, errPanicked) {
 		return errors.Join(err, g.finish(ctx, o, key, rec, browser, ProviderUnavailable))
+	}
+	if _, ok := errors.AsType[*verifier.Error](err); ok {
+		return g.finish(ctx, o, key, rec, browser, g.failed("callback", err))
 	}
 	if err != nil {
 		return g.burn(ctx, key, rec, "the callback was not the provider's: "+err.Error())

@@ -1,44 +1,95 @@
 package gate
 
 import (
+	"context"
+	"net/url"
 	"strings"
 	"testing"
+
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-func TestCallbackQueryTakesOneNonceHoweverTheRestIsWritten(t *testing.T) {
+// plain is a verifier whose provider writes callbacks by the standard.
+type plain struct{}
+
+func (plain) Account() string         { return "plain" }
+func (plain) Secret() string          { return "the plain one's secret" }
+func (plain) Recipient() string       { return "Example" }
+func (plain) Understands(string) bool { return true }
+
+func (plain) Start(context.Context, verifier.StartRequest) (*verifier.Started, error) {
+	return &verifier.Started{URL: "https://operator.example/"}, nil
+}
+
+func (plain) Callback(state verifier.State, _ url.Values) (verifier.State, error) { return state, nil }
+
+func (plain) Result(context.Context, verifier.State) (verifier.Outcome, error) {
+	return verifier.Verified, nil
+}
+
+// lenient is one whose provider does not.
+type lenient struct {
+	plain
+	parse func(string) url.Values
+}
+
+func (l lenient) ParseCallback(raw string) url.Values { return l.parse(raw) }
+
+func TestCallbackQueryTakesOneNonceAndWhatParsesOnly(t *testing.T) {
+	g := &Gate{log: zap.NewNop(), cfg: Config{Verifier: plain{}}}
 	nonce := strings.Repeat("n", idLength)
 	for name, c := range map[string]struct {
-		raw   string
-		ok    bool
-		token string
+		raw  string
+		code string
+		ok   bool
 	}{
-		"as documented":            {"state=" + nonce + "&token=TK&status=success", true, "TK"},
-		"second question mark":     {"state=" + nonce + "?token=TK&status=success", true, "TK"},
-		"token first":              {"token=TK&state=" + nonce, true, "TK"},
-		"raw percent":              {"state=" + nonce + "&token=100%&status=success", true, "100%"},
-		"raw semicolon":            {"state=" + nonce + "&token=T;K", true, "T;K"},
-		"encoded token":            {"state=" + nonce + "&token=T%2FK", true, "T/K"},
-		"empty parameters":         {"&&state=" + nonce + "&&token=TK&", true, "TK"},
-		"no query":                 {"", false, ""},
-		"no nonce":                 {"token=TK", false, ""},
-		"two nonces":               {"state=" + nonce + "&state=" + nonce, false, ""},
-		"two nonces, one encoded":  {"state=" + nonce + "&%73tate=" + strings.Repeat("m", idLength), false, ""},
-		"two nonces, one empty":    {"state=" + nonce + "?state", false, ""},
-		"nonce with broken escape": {"state=%zz" + nonce[3:], false, ""},
-		"nonce after a semicolon":  {"token=TK;state=" + nonce, false, ""},
+		"as by the standard":          {"state=" + nonce + "&code=C", "C", true},
+		"code first, encoded":         {"code=%43&%73tate=" + nonce, "C", true},
+		"empty parameters":            {"&&state=" + nonce + "&&code=C&", "C", true},
+		"no query":                    {"", "", false},
+		"no nonce":                    {"code=C", "", false},
+		"two nonces":                  {"state=" + nonce + "&state=" + nonce, "", false},
+		"two nonces, one encoded":     {"state=" + nonce + "&%73tate=" + strings.Repeat("m", idLength), "", false},
+		"nonce of another length":     {"state=" + nonce + "n", "", false},
+		"second question mark":        {"state=" + nonce + "?code=C", "", false},
+		"code with a broken encoding": {"state=" + nonce + "&code=100%", "", false},
+		"code with a semicolon":       {"state=" + nonce + "&code=T;K", "", false},
+		"nonce after a semicolon":     {"code=C;state=" + nonce, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rest, got, ok := callbackQuery(c.raw)
-			if ok != c.ok || (ok && (got != nonce || rest.Get("token") != c.token || rest.Has("state"))) {
+			rest, got, ok := g.callbackQuery(c.raw)
+			if ok != c.ok || (ok && (got != nonce || rest.Get("code") != c.code || rest.Has("state"))) || (!ok && (got != "" || rest != nil)) {
 				t.Errorf("got %v, %q, %t", rest, got, ok)
 			}
 		})
 	}
 }
 
+func TestCallbackQueryIsReadAsItsProviderWritesIt(t *testing.T) {
+	nonce := strings.Repeat("n", idLength)
+	for name, c := range map[string]struct {
+		parse func(string) url.Values
+		ok    bool
+	}{
+		"its own way":    {func(raw string) url.Values { return url.Values{"state": {raw[:idLength]}} }, true},
+		"two nonces":     {func(string) url.Values { return url.Values{"state": {nonce, nonce}} }, false},
+		"none":           {func(string) url.Values { return nil }, false},
+		"a broken nonce": {func(string) url.Values { return url.Values{"state": {nonce[1:]}} }, false},
+		"a panic":        {func(raw string) url.Values { panic(raw) }, false},
+	} {
+		g := &Gate{log: zap.NewNop(), cfg: Config{Verifier: lenient{parse: c.parse}}}
+		if _, got, ok := g.callbackQuery(nonce + "|rest"); ok != c.ok || (got == nonce) != c.ok {
+			t.Errorf("%s: got %q, %t", name, got, ok)
+		}
+	}
+}
+
 // FuzzCallbackQuery holds that a nonce is read only where there is exactly one,
 // well formed, and that none is left among the rest.
 func FuzzCallbackQuery(f *testing.F) {
+	g := &Gate{log: zap.NewNop(), cfg: Config{Verifier: plain{}}}
 	nonce := strings.Repeat("n", idLength)
 	for _, seed := range []string{
 		"", "state=" + nonce, "state=" + nonce + "?token=TK&status=success", "%73tate=" + nonce + "&state=", "state=%00&token=%",
@@ -47,7 +98,7 @@ func FuzzCallbackQuery(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		rest, got, ok := callbackQuery(raw)
+		rest, got, ok := g.callbackQuery(raw)
 		if !ok {
 			if got != "" || rest != nil {
 				t.Errorf("%q is refused, but gives %q and %v", raw, got, rest)

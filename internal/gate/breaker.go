@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
-	"github.com/numberverify/caddy-number-verify/verifier"
+	"github.com/numberverify/caddy-number-verify/internal/provider"
 )
 
 const (
@@ -273,8 +273,7 @@ func (b *Breaker) changed(cause string, to gobreaker.State) {
 // isOutage tells whether the provider failed: no answer, or nonsense. What one
 // number or one operator causes is none.
 func isOutage(err error) bool {
-	var refused *verifier.Error
-	if errors.As(err, &refused) && refused.Class == verifier.LinkUnusable {
+	if errors.Is(err, provider.ErrLink) {
 		return false // the provider has answered: it is that operator's URL
 	}
 	return err != nil && !isNoCall(err) && codeOf(err) == ProviderUnavailable
@@ -287,5 +286,5 @@ func isMistake(err error) bool {
 
 // isNoCall tells whether the provider was not asked at all.
 func isNoCall(err error) bool {
-	return errors.Is(err, errNotCalled) || errors.Is(err, errCache) || errors.Is(err, cache.ErrFull) || errors.Is(err, verifier.ErrClaimed)
+	return errors.Is(err, errNotCalled) || errors.Is(err, errCache) || errors.Is(err, cache.ErrFull) || errors.Is(err, errTokenUsed)
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -69,13 +70,13 @@ func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
 			}
 		}, false},
 		"a hundred operators' URLs that cannot be used": {func(t *testing.T, b *Breaker) {
-			called(t, b, 100, 20, other(verifier.LinkUnusable))
+			called(t, b, 100, 20, &verifier.Error{Call: "start", Err: provider.ErrLink})
 		}, false},
 		"nonsense":                     {func(t *testing.T, b *Breaker) { called(t, b, 10, 3, errors.New("not JSON")) }, true},
 		"three mistakes of one number": {func(t *testing.T, b *Breaker) { called(t, b, 3, 1, mistake) }, true},
 		"two mistakes":                 {func(t *testing.T, b *Breaker) { called(t, b, 2, 1, mistake) }, false},
 		"what numbers and operators cause": {func(t *testing.T, b *Breaker) {
-			for class := verifier.OperatorUnavailable; class <= verifier.LinkUnusable; class++ {
+			for class := verifier.OperatorUnavailable; class <= verifier.Expired; class++ {
 				if class != verifier.Misconfigured {
 					called(t, b, 30, 10, other(class))
 				}
@@ -85,7 +86,7 @@ func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
 			called(t, b, 30, 10, errNotCalled)
 			called(t, b, 30, 10, cacheError(errors.New("cache is down")))
 			called(t, b, 30, 10, cache.ErrFull)
-			called(t, b, 30, 10, verifier.ErrClaimed)
+			called(t, b, 30, 10, &verifier.Error{Class: verifier.Misconfigured, Err: errTokenUsed})
 		}, false},
 		"failures with calls among them that were not made": {func(t *testing.T, b *Breaker) {
 			for range 3 {

@@ -113,9 +113,6 @@ func codeOf(err error) Code {
 	if errors.Is(err, errCache) {
 		return CacheUnavailable
 	}
-	if errors.Is(err, verifier.ErrClaimed) {
-		return ProviderMisconfigured
-	}
 	var refused *verifier.Error
 	if !errors.As(err, &refused) {
 		return ProviderUnavailable

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
+	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
 // maxForm bounds a posted form, in bytes.
@@ -390,6 +392,7 @@ type statusBody struct {
 	Code       Code   `json:"code,omitempty"`
 	Number     string `json:"number,omitempty"`
 	Operator   string `json:"operator,omitempty"`
+	Method     string `json:"method,omitempty"`
 	VerifiedAt string `json:"verified_at,omitempty"`
 	ExpiresAt  string `json:"expires_at,omitempty"`
 }
@@ -412,8 +415,8 @@ func (g *Gate) status(w http.ResponseWriter, r *http.Request, v *Visit, o *origi
 	}
 	g.writeJSON(w, http.StatusOK, "application/json", statusBody{
 		Verified: true, Number: phone.Mask(session.Number), Operator: session.Operator,
-		VerifiedAt: session.At(),
-		ExpiresAt:  session.VerifiedAt.Add(g.sessionTTL).UTC().Format(time.RFC3339),
+		Method: cmp.Or(session.Method, string(verifier.Silent)), VerifiedAt: session.At(),
+		ExpiresAt: session.VerifiedAt.Add(g.sessionTTL).UTC().Format(time.RFC3339),
 	})
 }
 

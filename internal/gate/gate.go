@@ -13,8 +13,7 @@
 //     attempt.go (callback and result), session.go (what it ends in, sign-out).
 //   - Whether a start is admitted: admit.go, with limits.go (what is counted),
 //     account.go (what gates of one account share) and breaker.go.
-//   - A verifier, and what it says: provider.go (its panics), operator.go (the
-//     operator's name).
+//   - A verifier, and what it says: provider.go (its panics), and package provider.
 //   - The cache's keys: index.go. The log: log.go, sample.go.
 package gate
 

@@ -114,6 +114,9 @@ func (*stage) Account() string { return "stage" }
 // Secret implements verifier.Verifier.
 func (*stage) Secret() string { return "the stage's secret" }
 
+// Recipient implements verifier.Verifier.
+func (*stage) Recipient() string { return "Example" }
+
 // Understands implements verifier.Verifier.
 func (*stage) Understands(string) bool { return true }
 

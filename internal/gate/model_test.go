@@ -100,6 +100,7 @@ type model struct {
 	browsers [modelBrowsers]map[string]string // cookies
 
 	mu       sync.Mutex
+	tokens   int
 	attempts []*modelAttempt
 	asking   map[string]bool
 	wrong    []string
@@ -124,17 +125,26 @@ func (*model) Secret() string { return "the model's secret" }
 // Understands implements verifier.Verifier.
 func (*model) Understands(string) bool { return true }
 
-// Start implements verifier.Verifier.
-func (m *model) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {
+// Recipient implements verifier.Verifier.
+func (*model) Recipient() string { return "Example" }
+
+// Token implements verifier.TokenSource.
+func (m *model) Token(context.Context) (*verifier.Token, error) {
 	m.mu.Lock()
-	token := fmt.Sprint("token ", len(m.attempts))
-	a := &modelAttempt{nonce: req.State, token: token, number: req.Number, answer: "pending"}
-	m.attempts = append(m.attempts, a)
-	m.mu.Unlock()
-	if err := req.Claim(ctx, token, time.Now().Add(time.Hour)); err != nil {
-		return nil, err
+	defer m.mu.Unlock()
+	m.tokens++
+	return &verifier.Token{Value: fmt.Sprint("token ", m.tokens), Expires: time.Now().Add(10 * time.Minute), Remember: time.Now().Add(time.Hour)}, nil
+}
+
+// Start implements verifier.Verifier.
+func (m *model) Start(_ context.Context, req verifier.StartRequest) (*verifier.Started, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byToken(req.Token) != nil {
+		m.wrong = append(m.wrong, "two attempts with one token")
 	}
-	return &verifier.Started{URL: "https://operator.example/" + token[6:], Operator: "SFR", State: verifier.State(token), Expires: time.Now().Add(10 * time.Minute)}, nil
+	m.attempts = append(m.attempts, &modelAttempt{nonce: req.State, token: req.Token, number: req.Number, answer: "pending"})
+	return &verifier.Started{URL: "https://operator.example/" + req.Token[6:], Operator: "SFR", State: verifier.State(req.Token)}, nil
 }
 
 // Callback implements verifier.Verifier.

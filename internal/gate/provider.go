@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -19,7 +18,8 @@ var (
 // guarded calls the verifier. Its panic becomes an error that refuses: it must not
 // end Caddy, nor keep what the caller holds. Neither the panic's text nor that of
 // an error that is no *verifier.Error is logged, since both may hold what the
-// provider sent, or the number that it was sent.
+// provider sent, or the number that it was sent. Such an error becomes a
+// *foreignError.
 func (g *Gate) guarded(step string, call func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -29,20 +29,29 @@ func (g *Gate) guarded(step string, call func() error) (err error) {
 	}()
 	err = call()
 	told, ok := errors.AsType[*verifier.Error](err)
-	if ok && told == nil { // no nil error, but nothing can be read from it either
-		return &verifier.Error{Call: step, Err: errNil}
-	}
-	if ok {
+	switch {
+	case err == nil:
+		return nil
+	case ok && told == nil: // no nil error, but nothing can be read from it either
+		return &foreignError{step, errNil}
+	case ok:
 		return told
+	case errors.Is(err, verifier.ErrForeignCallback):
+		return &foreignError{step, verifier.ErrForeignCallback} // what wraps it may be text of the verifier's
+	default:
+		return &foreignError{step, fmt.Errorf("an error of type %T, which is no *verifier.Error", err)}
 	}
-	if errors.Is(err, verifier.ErrClaimed) {
-		return verifier.ErrClaimed // what wraps it may be text of the verifier's
-	}
-	if err == nil || isOfClaim(err) {
-		return err
-	}
-	return &verifier.Error{Call: step, Err: fmt.Errorf("an error of type %T, which is no *verifier.Error", err)}
 }
+
+// foreignError is an error of a verifier that is no *verifier.Error.
+type foreignError struct {
+	step string
+	err  error
+}
+
+func (e *foreignError) Error() string { return e.step + " call: " + e.err.Error() }
+
+func (e *foreignError) Unwrap() error { return e.err }
 
 // survive keeps a panic from ending Caddy in a goroutine that nobody else looks
 // after: caches are modules, too.
@@ -65,9 +74,4 @@ func (g *Gate) understands(e164 string) (ok bool) {
 		return nil
 	})
 	return ok && err == nil
-}
-
-// isOfClaim tells whether the verifier returns what its Claim has returned.
-func isOfClaim(err error) bool {
-	return errors.Is(err, verifier.ErrClaimed) || errors.Is(err, errCache) || errors.Is(err, cache.ErrFull)
 }

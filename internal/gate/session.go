@@ -33,7 +33,7 @@ func (g *Gate) mint(w http.ResponseWriter, r *http.Request, v *Visit, o *origin,
 	ctx := context.WithoutCancel(r.Context()) // done whole or not at all
 	session := ledger.NewSession(ledger.Session{
 		Account: a.Account, Number: a.Number, Region: a.Region, Operator: a.Operator,
-		VerifiedAt: a.ProvenAt,
+		VerifiedAt: a.ProvenAt, Method: a.Method,
 	})
 	older, err := g.olderSessions(ctx, v, o, browser, key.Ref())
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"go.uber.org/zap"
@@ -14,6 +15,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
+	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -189,7 +191,8 @@ func (g *Gate) begin(ctx context.Context, s starter, admitted *admission) *ledge
 		return pressOf(g.startFailed(ctx, s, key, attempt, err))
 	}
 	full := *attempt
-	full.Operator, full.State, full.AskUntil = operatorName(started.Operator), started.State, started.Expires
+	full.Operator, full.State, full.AskUntil = provider.OperatorName(started.Operator), started.State, started.Expires
+	full.Method = string(started.Method)
 	if full.AskUntil.Before(full.Deadline) {
 		full.Deadline = full.AskUntil
 	}
@@ -204,24 +207,87 @@ func (g *Gate) begin(ctx context.Context, s starter, admitted *admission) *ledge
 	return &ledger.Press{Attempt: id, URL: started.URL}
 }
 
-// callStart has the provider begin the attempt.
+// callStart has the provider begin the attempt, with a token of its own where the
+// verifier needs one.
 func (g *Gate) callStart(ctx context.Context, s starter, nonce string) (*verifier.Started, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
+	token, err := g.freshToken(ctx)
+	if err != nil {
+		return nil, err
+	}
+	request := verifier.StartRequest{
+		Number: s.number.E164, CallbackURL: s.origin.url + g.cfg.Path + "/callback", State: nonce, Token: token.Value,
+	}
 	var started *verifier.Started
-	err := g.guarded("start", func() (err error) {
-		started, err = g.cfg.Verifier.Start(ctx, verifier.StartRequest{
-			Number:      s.number.E164,
-			CallbackURL: s.origin.url + g.cfg.Path + "/callback",
-			State:       nonce,
-			Claim:       g.claim,
-		})
+	err = g.guarded("start", func() (err error) {
+		started, err = g.cfg.Verifier.Start(ctx, request)
 		return err
 	})
-	if err == nil && (started == nil || started.URL == "") {
-		err = &verifier.Error{Call: "start", Err: errors.New("no address to send the visitor to")}
+	if err != nil {
+		return nil, err
 	}
-	return started, err
+	if started == nil {
+		return nil, &verifier.Error{Call: "start", Err: errors.New("neither a verification nor an error")}
+	}
+	full := *started
+	if full.URL, err = checkedLink(started, &request); err != nil {
+		return nil, err
+	}
+	if !token.Expires.IsZero() && (full.Expires.IsZero() || token.Expires.Before(full.Expires)) {
+		full.Expires = token.Expires
+	}
+	if full.Expires.IsZero() { // nobody knows: the gate's own limits are all there is
+		full.Expires = time.Now().Add(g.cfg.AttemptTTL + g.cfg.ResultWait)
+	}
+	return &full, nil
+}
+
+// checkedLink is the URL of a verification, fit for a visitor.
+func checkedLink(started *verifier.Started, request *verifier.StartRequest) (string, error) {
+	callback, err := url.Parse(request.CallbackURL)
+	if err != nil {
+		return "", &verifier.Error{Class: verifier.Misconfigured, Call: "start", Err: errors.New("the callback address cannot be parsed")}
+	}
+	secrets := append([]string{request.Token}, started.Hidden...)
+	if !started.ShowsState {
+		secrets = append(secrets, request.State)
+	}
+	link, err := provider.CheckLink(started.URL, provider.LinkRules{Callback: callback, Hosts: started.Hosts, Secrets: secrets})
+	if err != nil {
+		return "", &verifier.Error{Call: "start", Operator: started.Operator, Err: err, Hint: "ask the provider about the url of this operator"}
+	}
+	return link, nil
+}
+
+// errTokenUsed says that a token has already served another attempt.
+var errTokenUsed = errors.New("already used for another attempt")
+
+// freshToken returns a token that has never served an attempt, in any realm and on
+// any node; an empty one where the verifier needs none.
+func (g *Gate) freshToken(ctx context.Context) (*verifier.Token, error) {
+	source, ok := g.cfg.Verifier.(verifier.TokenSource)
+	if !ok {
+		return &verifier.Token{}, nil
+	}
+	var token *verifier.Token
+	err := g.guarded("token", func() (err error) {
+		token, err = source.Token(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if token == nil || token.Value == "" || !token.Remember.After(time.Now()) {
+		return nil, &verifier.Error{Call: "token", Err: errors.New("no token, or one that would be forgotten at once")}
+	}
+	key := cache.Key{Kind: cache.KindClaim, Realm: g.account, Secret: token.Value}
+	err = g.replace(ctx, key, nil, &cache.Record{Value: &ledger.Claim{}, Expires: token.Remember})
+	if errors.Is(err, cache.ErrConflict) {
+		return nil, &verifier.Error{Class: verifier.Misconfigured, Call: "token", Err: errTokenUsed,
+			Hint: "a token serves one attempt: have a new one for each, or let the verifier fetch them itself"}
+	}
+	return token, err
 }
 
 // startFailed ends an attempt that the provider did not begin.
@@ -235,16 +301,6 @@ func (g *Gate) startFailed(ctx context.Context, s starter, key cache.Key, attemp
 		g.log.Warn("failed start not recorded", zap.Error(err))
 	}
 	return code
-}
-
-// claim lets each value serve one attempt, in all realms and on all nodes.
-func (g *Gate) claim(ctx context.Context, value string, until time.Time) error {
-	key := cache.Key{Kind: cache.KindClaim, Realm: g.account, Secret: value}
-	err := g.replace(ctx, key, nil, &cache.Record{Value: &ledger.Claim{}, Expires: until})
-	if errors.Is(err, cache.ErrConflict) {
-		return verifier.ErrClaimed
-	}
-	return err
 }
 
 // notAllowed returns the visitor's code where the provider is not to be called. As
@@ -264,7 +320,7 @@ func (g *Gate) failed(step string, err error) Code {
 	fields := []zap.Field{zap.String("step", step), zap.String("code", string(code)), zap.Error(err)}
 	var refused *verifier.Error
 	if errors.As(err, &refused) {
-		fields = append(fields, zap.String("error_id", refused.ID), zap.String("operator", operatorName(refused.Operator)))
+		fields = append(fields, zap.String("error_id", refused.ID), zap.String("operator", provider.OperatorName(refused.Operator)))
 		if refused.Hint != "" {
 			fields = append(fields, zap.String("hint", refused.Hint))
 		}

@@ -44,6 +44,9 @@ type Session struct {
 	Operator string
 	// VerifiedAt is when the provider confirmed the number.
 	VerifiedAt time.Time
+	// Method is how the visitor was recognised; empty, as in older records, for
+	// "silent".
+	Method string `json:",omitempty"`
 
 	at string // VerifiedAt, written once for many requests
 }
@@ -84,6 +87,8 @@ type Attempt struct {
 	Browser [sha256.Size]byte
 	// Account, Number, Region and Operator become those of the session.
 	Account, Number, Region, Operator string
+	// Method becomes that of the session.
+	Method string `json:",omitempty"`
 	// Client names where it was started from: an HMAC of the address.
 	Client string
 	// Return is the path and query to go to after it.

@@ -111,25 +111,22 @@ func (c *client) Understands(e164 string) bool {
 	return ok
 }
 
-// Start implements verifier.Verifier: it takes a fresh token, since the token is
-// the only key to the result, and asks for the operator's URL.
+// Recipient implements verifier.Verifier.
+func (c *client) Recipient() string { return "DQE" }
+
+// Start implements verifier.Verifier: it asks for the operator's URL.
 func (c *client) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {
 	number, ok := phone.Wire(req.Number, c.numberFormat)
 	if !ok {
 		return nil, &verifier.Error{Class: verifier.NumberUnsupported, Call: callStart, Err: errors.New("number_format cannot tell this number from another")}
 	}
-	callback, err := url.Parse(req.CallbackURL)
-	if err != nil {
-		return nil, &verifier.Error{Class: verifier.Misconfigured, Call: callStart, Err: errors.New("the callback address cannot be parsed")}
-	}
-	token, expires, err := c.freshToken(ctx, req.Claim)
-	if err != nil {
-		return nil, err
+	if req.Token == "" {
+		return nil, &verifier.Error{Call: callStart, Err: errNoToken}
 	}
 	a, err := c.call(ctx, callStart, pathStart, url.Values{
 		"licence":      {c.licence},
 		"number":       {number},
-		"token":        {token},
+		"token":        {req.Token},
 		"name":         {c.name},
 		"scope":        {scope},
 		"redirect_uri": {req.CallbackURL + "?" + url.Values{"state": {req.State}}.Encode()},
@@ -140,42 +137,26 @@ func (c *client) Start(ctx context.Context, req verifier.StartRequest) (*verifie
 	if a.Status != "success" {
 		return nil, &verifier.Error{Call: callStart, Err: errNonsense}
 	}
-	link, err := verifier.CheckURL(a.URL, callback, c.operatorHosts, req.State, token)
-	if err != nil {
-		return nil, &verifier.Error{Class: verifier.LinkUnusable, Call: callStart, Operator: a.Operator, Err: err,
-			Hint: "ask DQE about the url of this operator"}
-	}
-	encoded, err := json.Marshal(state{Token: token})
+	encoded, err := json.Marshal(state{Token: req.Token})
 	if err != nil {
 		return nil, &verifier.Error{Call: callStart, Err: err}
 	}
-	return &verifier.Started{URL: link, Operator: a.Operator, State: encoded, Expires: expires}, nil
+	return &verifier.Started{URL: a.URL, Hosts: c.operatorHosts, Method: verifier.Silent, Operator: a.Operator, State: encoded}, nil
 }
 
-// freshToken returns a token that has never served an attempt.
-func (c *client) freshToken(ctx context.Context, claim func(context.Context, string, time.Time) error) (string, time.Time, error) {
-	token, expires, remember, err := c.nextToken(ctx)
-	if err != nil {
-		return "", time.Time{}, err
-	}
-	err = claim(ctx, token, remember)
-	if errors.Is(err, verifier.ErrClaimed) {
-		return "", time.Time{}, &verifier.Error{Class: verifier.Misconfigured, Call: callToken, Err: err,
-			Hint: "a token serves one attempt: use client_secret, or have a new token in place for each attempt"}
-	}
-	return token, expires, err
-}
+var errNoToken = errors.New("there is no token")
 
-// nextToken asks DQE for a token, or takes the one from elsewhere.
-func (c *client) nextToken(ctx context.Context) (token string, expires, remember time.Time, err error) {
+// Token implements verifier.TokenSource: a token is the only key to a result, so
+// two attempts must never share one. It asks DQE, or takes the one from elsewhere.
+func (c *client) Token(ctx context.Context) (*verifier.Token, error) {
 	now := time.Now()
 	if c.token != nil {
-		token, err = c.token()
-		if err != nil || token == "" {
-			return "", now, now, &verifier.Error{Class: verifier.Misconfigured, Call: callToken,
-				Err: errors.New("there is no token"), Hint: "the option token yields nothing: check its placeholder"}
+		value, err := c.token()
+		if err != nil || value == "" {
+			return nil, &verifier.Error{Class: verifier.Misconfigured, Call: callToken,
+				Err: errNoToken, Hint: "the option token yields nothing: check its placeholder"}
 		}
-		return token, now.Add(defaultLifetime), now.Add(ever), nil
+		return &verifier.Token{Value: value, Expires: now.Add(defaultLifetime), Remember: now.Add(ever)}, nil
 	}
 	a, err := c.call(ctx, callToken, pathToken, url.Values{
 		"licence":       {c.licence},
@@ -183,13 +164,34 @@ func (c *client) nextToken(ctx context.Context) (token string, expires, remember
 		"grant_type":    {"client_idmobile"},
 	})
 	if err != nil {
-		return "", now, now, err
+		return nil, err
 	}
 	if a.AccessToken == "" || (a.Status != "" && a.Status != "success") {
-		return "", now, now, &verifier.Error{Call: callToken, Err: errNonsense}
+		return nil, &verifier.Error{Call: callToken, Err: errNonsense}
 	}
-	expires = now.Add(lifetime(a.ExpiresIn))
-	return a.AccessToken, expires, expires.Add(time.Hour), nil
+	expires := now.Add(lifetime(a.ExpiresIn))
+	return &verifier.Token{Value: a.AccessToken, Expires: expires, Remember: expires.Add(time.Hour)}, nil
+}
+
+// ParseCallback implements verifier.CallbackParser. DQE may add its parameters
+// with a second question mark, and may encode them wrongly: neither is a reason to
+// lose a verification.
+func (c *client) ParseCallback(rawQuery string) url.Values {
+	query := make(url.Values)
+	for pair := range strings.FieldsFuncSeq(rawQuery, func(r rune) bool { return r == '&' || r == '?' }) {
+		name, value, _ := strings.Cut(pair, "=")
+		name = decoded(name)
+		query[name] = append(query[name], decoded(value))
+	}
+	return query
+}
+
+// decoded returns s without its percent-encoding, or unchanged if that is broken.
+func decoded(s string) string {
+	if plain, err := url.QueryUnescape(s); err == nil {
+		return plain
+	}
+	return s
 }
 
 // Callback implements verifier.Verifier. DQE adds token and status; both come
@@ -208,7 +210,7 @@ func (c *client) Callback(s verifier.State, query url.Values) (verifier.State, e
 		return s, nil
 	}
 	if c.callbackToken == callbackRequire {
-		return nil, &verifier.Error{Call: callCallback, Err: errors.New("its token is not the issued one")}
+		return nil, verifier.ErrForeignCallback
 	}
 	if len(tokens) > 0 {
 		c.log.Warn("the callback's token is not the issued one; tell DQE, or set callback_token require once it always is")

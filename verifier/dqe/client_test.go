@@ -2,7 +2,6 @@ package dqe
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -24,6 +23,7 @@ import (
 
 const (
 	testNonce  = "nonce-nonce-nonce-nonce-nonce-nonce-nonce-1"
+	testNumber = "+33639980001"
 	testSecret = "client pass phrase"
 	testToken  = "TK94-token-of-this-attempt"
 )
@@ -91,12 +91,16 @@ func testClient(t *testing.T, p *provider, change func(*settings)) (*client, *by
 	return c, &logs
 }
 
-func claimed(context.Context, string, time.Time) error { return nil }
-
-func startWith(t *testing.T, c *client, claim func(context.Context, string, time.Time) error) (*verifier.Started, error) {
+// start does what the gate does for an attempt: it fetches a token, and starts.
+func start(t *testing.T, c *client, number string) (*verifier.Started, error) {
 	t.Helper()
+	token, err := c.Token(t.Context())
+	if err != nil {
+		checkError(t, err)
+		return nil, err
+	}
 	started, err := c.Start(t.Context(), verifier.StartRequest{
-		Number: "+33639980001", CallbackURL: "https://www.example.com/.number-verify/callback", State: testNonce, Claim: claim,
+		Number: number, CallbackURL: "https://www.example.com/.number-verify/callback", State: testNonce, Token: token.Value,
 	})
 	checkError(t, err)
 	return started, err
@@ -116,8 +120,8 @@ func TestCallsCarryExactlyTheDocumentedParameters(t *testing.T) {
 	for _, get := range []bool{false, true} {
 		p := &provider{answers: tame()}
 		c, _ := testClient(t, p, func(s *settings) { s.get = get })
-		started, err := startWith(t, c, claimed)
-		if err != nil || started.URL != "https://op.example.net/check" || started.Operator != "SFR" {
+		started, err := start(t, c, testNumber)
+		if err != nil || started.URL != " https://op.example.net/check " || started.Operator != "SFR" {
 			t.Fatalf("%+v %v", started, err)
 		}
 		if outcome, err := c.Result(t.Context(), started.State); outcome != verifier.Verified || err != nil {
@@ -172,7 +176,7 @@ func TestEveryErrorIDHasItsClassAtEveryCall(t *testing.T) {
 							fmt.Fprintf(w, `{"status":"error","error_id":%s,"error_type":"text of another id"}`, spelling)
 						}
 						c, _ := testClient(t, p, nil)
-						started, err := startWith(t, c, claimed)
+						started, err := start(t, c, testNumber)
 						if path == pathResult {
 							_, err = c.Result(t.Context(), started.State)
 						}
@@ -264,7 +268,7 @@ func TestHostileAnswersRefuse(t *testing.T) {
 					_, err = c.Result(t.Context(), verifier.State(`{"token":"`+testToken+`"}`))
 					checkError(t, err)
 				} else {
-					_, err = startWith(t, c, claimed)
+					_, err = start(t, c, testNumber)
 				}
 				var refused *verifier.Error
 				if !errors.As(err, &refused) || refused.Class != verifier.ProviderUnavailable || refused.Again != again {
@@ -285,7 +289,7 @@ func TestTokenCallByHTTPStatus(t *testing.T) {
 		p := &provider{answers: tame()}
 		p.answers[pathToken] = func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", status) }
 		c, _ := testClient(t, p, nil)
-		_, err := startWith(t, c, claimed)
+		_, err := start(t, c, testNumber)
 		var refused *verifier.Error
 		if !errors.As(err, &refused) || refused.Class != class || refused.Hint == "" {
 			t.Errorf("%d: %+v", status, err)
@@ -297,28 +301,52 @@ func TestUntrustedCertificateIsRefused(t *testing.T) {
 	server := httptest.NewTLSServer(&provider{answers: tame()})
 	defer server.Close()
 	c, _ := testClient(t, &provider{answers: tame()}, func(s *settings) { s.server, _ = url.Parse(server.URL) })
-	if _, err := startWith(t, c, claimed); err == nil {
+	if _, err := start(t, c, testNumber); err == nil {
 		t.Error("a certificate of nobody is accepted")
 	}
 }
 
-func TestTokenIsClaimedBeforeItIsUsed(t *testing.T) {
-	down := errors.New("the cache is down")
-	for _, failure := range []error{verifier.ErrClaimed, down} {
-		p := &provider{answers: tame()}
-		c, _ := testClient(t, p, nil)
-		_, err := startWith(t, c, func(_ context.Context, value string, until time.Time) error {
-			if value != testToken || time.Until(until) < time.Hour {
-				t.Errorf("claimed %d bytes until %s", len(value), until)
-			}
-			return failure
-		})
-		var refused *verifier.Error
-		if !errors.Is(err, failure) || (failure == verifier.ErrClaimed) != errors.As(err, &refused) {
-			t.Errorf("%v", err)
+func TestTokenSaysWhenItExpiresAndIsRememberedForLonger(t *testing.T) {
+	now := time.Now()
+	for name, change := range map[string]func(*settings){
+		"DQE's":          nil,
+		"from elsewhere": func(s *settings) { s.token = func() (string, error) { return testToken, nil } },
+	} {
+		c, _ := testClient(t, &provider{answers: tame()}, change)
+		token, err := c.Token(t.Context())
+		if err != nil || token.Value != testToken || token.Expires.Sub(now).Round(time.Minute) != 5*time.Minute || token.Remember.Sub(token.Expires) < time.Hour {
+			t.Errorf("%s: %v, expires %s, remembered until %s", name, err, token.Expires, token.Remember)
 		}
-		if len(p.requests()) != 1 {
-			t.Errorf("%d calls were made", len(p.requests()))
+	}
+}
+
+func TestStartWithoutATokenCallsNobody(t *testing.T) {
+	p := &provider{answers: tame()}
+	c, _ := testClient(t, p, nil)
+	if _, err := c.Start(t.Context(), verifier.StartRequest{Number: testNumber, State: testNonce}); err == nil || len(p.requests()) != 0 {
+		t.Errorf("%v after %d calls", err, len(p.requests()))
+	}
+}
+
+// TestCallbackIsReadHoweverDQEWritesIt: it may add its parameters with a second
+// question mark, and encode them wrongly.
+func TestCallbackIsReadHoweverDQEWritesIt(t *testing.T) {
+	for raw, want := range map[string]url.Values{
+		"state=S&token=TK&status=success": {"state": {"S"}, "token": {"TK"}, "status": {"success"}},
+		"state=S?token=TK&status=success": {"state": {"S"}, "token": {"TK"}, "status": {"success"}},
+		"token=TK&state=S":                {"state": {"S"}, "token": {"TK"}},
+		"state=S&token=100%":              {"state": {"S"}, "token": {"100%"}},
+		"state=S&token=T;K":               {"state": {"S"}, "token": {"T;K"}},
+		"state=S&token=T%2FK+L":           {"state": {"S"}, "token": {"T/K L"}},
+		"&&state=S&&token=TK&":            {"state": {"S"}, "token": {"TK"}},
+		"state=S&%73tate=T":               {"state": {"S", "T"}},
+		"state=S?state":                   {"state": {"S", ""}},
+		"state=%zz&=x":                    {"state": {"%zz"}, "": {"x"}},
+		"token=TK;state=S":                {"token": {"TK;state=S"}},
+		"":                                {},
+	} {
+		if got := new(client).ParseCallback(raw); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q is read as %v", raw, got)
 		}
 	}
 }
@@ -333,11 +361,11 @@ func TestStaticTokenIsReadForEachAttempt(t *testing.T) {
 			return next, nil
 		}
 	})
-	if _, err := startWith(t, c, claimed); err != nil || len(p.requests()) != 1 || p.requests()[0].URL.Path != pathStart {
+	if _, err := start(t, c, testNumber); err != nil || len(p.requests()) != 1 || p.requests()[0].URL.Path != pathStart {
 		t.Errorf("%v after %d calls", err, len(p.requests()))
 	}
 	var refused *verifier.Error
-	if _, err := startWith(t, c, claimed); !errors.As(err, &refused) || refused.Class != verifier.Misconfigured {
+	if _, err := start(t, c, testNumber); !errors.As(err, &refused) || refused.Class != verifier.Misconfigured {
 		t.Errorf("an empty token: %v", err)
 	}
 }
@@ -391,7 +419,7 @@ func TestCallbackToken(t *testing.T) {
 		client, logs := testClient(t, &provider{}, func(s *settings) { s.callbackToken = c.mode })
 		_, err := client.Callback(issued, url.Values{"token": c.tokens, "status": {"error"}})
 		checkError(t, err)
-		if (err != nil) != c.burns || (logs.Len() > 0) != c.warns {
+		if errors.Is(err, verifier.ErrForeignCallback) != c.burns || (err != nil) != c.burns || (logs.Len() > 0) != c.warns {
 			t.Errorf("%s %v: %v, %d bytes of log", c.mode, c.tokens, err, logs.Len())
 		}
 	}
@@ -402,7 +430,7 @@ func TestStartByGetIsNotBilledTwiceWhenItsConnectionDies(t *testing.T) {
 	answers[pathStart] = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 	p := &provider{answers: answers}
 	c, _ := testClient(t, p, func(s *settings) { s.get = true })
-	if _, err := startWith(t, c, claimed); err == nil {
+	if _, err := start(t, c, testNumber); err == nil {
 		t.Error("a start without an answer succeeds")
 	}
 	starts := 0
@@ -439,11 +467,11 @@ func TestNumbersThatShareAFormAreNeverSent(t *testing.T) {
 			if got := c.Understands(number); got != understood {
 				t.Errorf("%s as %s: understood: %v", number, format, got)
 			}
-			_, err := c.Start(t.Context(), verifier.StartRequest{Number: number, CallbackURL: "https://www.example.com/cb", State: testNonce, Claim: claimed})
+			_, err := c.Start(t.Context(), verifier.StartRequest{Number: number, CallbackURL: "https://www.example.com/cb", State: testNonce, Token: testToken})
 			checkError(t, err)
 			var refused *verifier.Error
 			switch calls := p.requests(); {
-			case understood && (err != nil || len(calls) != 2 || calls[1].PostForm.Get("number") != want):
+			case understood && (err != nil || len(calls) != 1 || calls[0].PostForm.Get("number") != want):
 				t.Errorf("%s as %s: %v after %d calls, want %s", number, format, err, len(calls), want)
 			case !understood && (!errors.As(err, &refused) || refused.Class != verifier.NumberUnsupported || len(calls) != 0):
 				t.Errorf("%s as %s: %v after %d calls", number, format, err, len(calls))
@@ -465,9 +493,7 @@ func TestEveryNumberOfTheSimulatorWithoutAViolation(t *testing.T) {
 				s.numberFormat, s.get = format, get
 			})
 			for i := 1; i <= 14; i++ {
-				started, err := c.Start(t.Context(), verifier.StartRequest{
-					Number: fmt.Sprintf("+336399800%02d", i), CallbackURL: "https://www.example.com/cb", State: testNonce, Claim: claimed,
-				})
+				started, err := start(t, c, fmt.Sprintf("+336399800%02d", i))
 				if err == nil {
 					resp, openErr := http.DefaultTransport.RoundTrip(httptest.NewRequestWithContext(t.Context(), http.MethodGet, started.URL, nil))
 					if openErr != nil {

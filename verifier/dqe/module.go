@@ -46,7 +46,7 @@ type Module struct {
 	// remembers: memory forgets at a restart, and what takes tokens from one
 	// place needs one cache. Other caches than memory then need a secret of
 	// their own.
-	Token string `json:"token,omitempty"`
+	StaticToken string `json:"token,omitempty"`
 
 	// How DQE is called: post, or get, which puts secrets and numbers into
 	// addresses. Default: post.
@@ -143,7 +143,7 @@ func (m *Module) settings() (settings, error) {
 	if s.callbackToken == "" {
 		s.callbackToken = callbackLog
 	}
-	if template := m.Token; template != "" {
+	if template := m.StaticToken; template != "" {
 		s.token = func() (string, error) {
 			value, err := caddy.NewReplacer().ReplaceOrErr(template, true, true)
 			return strings.TrimSpace(value), err
@@ -180,7 +180,7 @@ func (m *Module) strings() []option {
 		{"licence", &m.Licence},
 		{"name", &m.Name},
 		{"client_secret", &m.ClientSecret},
-		{"token", &m.Token},
+		{"token", &m.StaticToken},
 		{"method", &m.Method},
 		{"number_format", &m.NumberFormat},
 		{"callback_token", &m.CallbackToken},
@@ -211,9 +211,9 @@ func (m *Module) check(resolved bool) *optionError {
 		}
 	}
 	switch {
-	case m.ClientSecret == "" && m.Token == "":
+	case m.ClientSecret == "" && m.StaticToken == "":
 		return &optionError{"client_secret", "is required: add 'client_secret {env.DQE_CLIENT_SECRET}', or a token from elsewhere"}
-	case m.ClientSecret != "" && m.Token != "":
+	case m.ClientSecret != "" && m.StaticToken != "":
 		return &optionError{"token", "and client_secret exclude each other: keep one"}
 	case m.Timeout < 0:
 		return &optionError{"timeout", "must be longer than 0; write it like 5s"}
@@ -333,4 +333,6 @@ var (
 	_ caddyfile.Unmarshaler   = (*Module)(nil)
 	_ verifier.Verifier       = (*Module)(nil)
 	_ verifier.CountryChecker = (*Module)(nil)
+	_ verifier.TokenSource    = (*Module)(nil)
+	_ verifier.CallbackParser = (*Module)(nil)
 )

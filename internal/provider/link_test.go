@@ -1,8 +1,9 @@
-package verifier
+package provider
 
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -13,19 +14,19 @@ var callback = &url.URL{Scheme: "https", Host: "www.example.com", Path: "/.numbe
 
 const nonce = "n0nce-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789_"
 
-func TestCheckURLAdmitsOperators(t *testing.T) {
+func TestCheckLinkAdmitsOperators(t *testing.T) {
 	for _, raw := range []string{
 		"https://op.example.net/check?id=1", "http://op.example.net", "  https://op.example.net/x  ",
 		"HTTPS://OP.example.net/", "https://www.example.com:8443/", "http://[2001:db8::1]/x", "https://op.example.net/#x",
 	} {
-		got, err := CheckURL(raw, callback, nil, nonce)
+		got, err := CheckLink(raw, LinkRules{Callback: callback, Secrets: []string{nonce}})
 		if err != nil || got != strings.TrimSpace(raw) {
 			t.Errorf("%q: %q %v", raw, got, err)
 		}
 	}
 }
 
-func TestCheckURLRefusesWhatNoVisitorMayBeSentTo(t *testing.T) {
+func TestCheckLinkRefusesWhatNoVisitorMayBeSentTo(t *testing.T) {
 	for name, raw := range map[string]string{
 		"empty":                     "",
 		"blank":                     "  ",
@@ -42,7 +43,7 @@ func TestCheckURLRefusesWhatNoVisitorMayBeSentTo(t *testing.T) {
 		"line break":                "https://op.example.net/\r\nSet-Cookie: a=b",
 		"blank inside":              "https://op.example.net/a b",
 		"nul":                       "https://op.example.net/\x00",
-		"too long":                  "https://op.example.net/" + strings.Repeat("a", maxURL),
+		"too long":                  "https://op.example.net/" + strings.Repeat("a", maxLink),
 		"the gate itself":           "https://www.example.com/.number-verify/callback?state=x",
 		"the gate's other page":     "https://www.example.com/account",
 		"the gate, with its port":   "https://www.example.com:443/",
@@ -51,26 +52,26 @@ func TestCheckURLRefusesWhatNoVisitorMayBeSentTo(t *testing.T) {
 		"not a URL":                 "https://%zz/",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := CheckURL(raw, callback, nil); err == nil {
-				t.Errorf("admitted: %q", got)
+			if got, err := CheckLink(raw, LinkRules{Callback: callback}); !errors.Is(err, ErrLink) || errors.Is(err, ErrRevealed) {
+				t.Errorf("admitted: %q, %v", got, err)
 			}
 		})
 	}
 }
 
-func TestCheckURLHoldsToOperatorHosts(t *testing.T) {
+func TestCheckLinkHoldsToOperatorHosts(t *testing.T) {
 	hosts := []string{"op.example.net", "*.orange.example"}
 	for host, want := range map[string]bool{
 		"op.example.net": true, "OP.Example.NET": true, "op.example.net:8443": true, "a.orange.example": true, "a.b.orange.example": true,
 		"orange.example": false, "evilorange.example": false, "op.example.net.evil.example": false, "xop.example.net": false, "example.net": false,
 	} {
-		if _, err := CheckURL("https://"+host+"/", callback, hosts); (err == nil) != want {
+		if _, err := CheckLink("https://"+host+"/", LinkRules{Callback: callback, Hosts: hosts}); (err == nil) != want {
 			t.Errorf("%s: %v", host, err)
 		}
 	}
 }
 
-func TestCheckURLFindsTheNonceInEverySpelling(t *testing.T) {
+func TestCheckLinkFindsTheNonceInEverySpelling(t *testing.T) {
 	escape := func(s, format string) string {
 		var b strings.Builder
 		for i := range len(s) {
@@ -99,9 +100,9 @@ func TestCheckURLFindsTheNonceInEverySpelling(t *testing.T) {
 	for name, spelling := range spellings {
 		for _, place := range []string{"https://op.example.net/?n=%s", "https://op.example.net/%s/x", "https://op.example.net/#%s"} {
 			raw := strings.Replace(place, "%s", spelling, 1)
-			_, err := CheckURL(raw, callback, nil, "another secret of some length", nonce)
-			if err == nil {
-				t.Errorf("%s is not found in %s", name, place)
+			_, err := CheckLink(raw, LinkRules{Callback: callback, Secrets: []string{"another secret of some length", nonce}})
+			if !errors.Is(err, ErrRevealed) || !errors.Is(err, ErrLink) {
+				t.Errorf("%s is not found in %s: %v", name, place, err)
 			} else if strings.Contains(err.Error(), spelling) {
 				t.Errorf("the error repeats the URL: %v", err)
 			}
@@ -109,12 +110,12 @@ func TestCheckURLFindsTheNonceInEverySpelling(t *testing.T) {
 	}
 }
 
-func FuzzCheckURL(f *testing.F) {
+func FuzzCheckLink(f *testing.F) {
 	f.Add("https://op.example.net/?n=" + nonce)
 	f.Add("https://%6e0nce@x/")
 	f.Add("http://a\\b")
 	f.Fuzz(func(t *testing.T, raw string) {
-		got, err := CheckURL(raw, callback, nil, nonce)
+		got, err := CheckLink(raw, LinkRules{Callback: callback, Secrets: []string{nonce}})
 		if err != nil {
 			return
 		}

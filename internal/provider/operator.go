@@ -1,4 +1,4 @@
-package gate
+package provider
 
 import (
 	"strings"
@@ -14,10 +14,10 @@ const (
 	maxDigits = 3
 )
 
-// operatorName makes the provider's text fit for a header and a log. Text that
+// OperatorName makes the provider's text fit for a header and a log. Text that
 // does not look like a name is none: it may be a number or a token that the
 // provider was sent.
-func operatorName(s string) string {
+func OperatorName(s string) string {
 	s = strings.TrimSpace(s)
 	if len(s) > maxName {
 		return ""
