@@ -259,3 +259,30 @@ func TestStatusTellsHowTheVisitorWasRecognised(t *testing.T) {
 		t.Errorf("without a verification: %s", a.body)
 	}
 }
+
+// The path below the callback is kept for providers that need one of their own
+// (RFC 9700, 4.4): what comes there may hold credentials.
+func TestPathsBelowTheCallbackAreReservedAndLeaveNoTrace(t *testing.T) {
+	w := play(t, new(script))
+	visitor := w.browser()
+	for _, method := range []string{"GET", "HEAD", "POST", "fetch"} {
+		for _, path := range []string{"/.number-verify/callback/", "/.number-verify/callback/dqe?state=s&code=c", "/.number-verify/callback/dqe/x", "/.number-verify/c%61llback/dqe"} {
+			a := visitor.send(method, path)
+			if a.StatusCode != http.StatusNotFound || a.Header.Get("Referrer-Policy") != "no-referrer" || len(a.Cookies()) != 0 {
+				t.Errorf("%s %s: %d, Referrer-Policy %q", method, path, a.StatusCode, a.Header.Get("Referrer-Policy"))
+			}
+		}
+	}
+	if a := visitor.open("/.number-verify/callbacks"); a.StatusCode != http.StatusNotFound || a.Header.Get("Referrer-Policy") == "no-referrer" {
+		t.Errorf("another path: %d, Referrer-Policy %q", a.StatusCode, a.Header.Get("Referrer-Policy"))
+	}
+	if got := w.upstream.take(); len(got) != 0 {
+		t.Errorf("%s fell through to the upstream", got[0].URL)
+	}
+	if err := caddy.Stop(); err != nil { // writes out the log
+		t.Fatal(err)
+	}
+	if logged := w.log(); strings.Contains(logged, "callback/") || strings.Contains(logged, "llback/dqe") || !strings.Contains(logged, "/.number-verify/callbacks") {
+		t.Error("the access log holds what came there, or nothing at all")
+	}
+}

@@ -27,9 +27,10 @@ const maxForm = 16 << 10
 // gate's endpoints.
 func (g *Gate) IsEndpoint(v *Visit) bool { return under(v.url.Path, g.cfg.Path) }
 
-// IsCallback tells whether the request is a callback, whose address holds
+// IsCallback tells whether the request is a callback, or is for the path below it
+// that is reserved for providers with a callback of their own. Its address holds
 // credentials and must stay out of logs.
-func (g *Gate) IsCallback(v *Visit) bool { return v.url.Path == g.cfg.Path+"/callback" }
+func (g *Gate) IsCallback(v *Visit) bool { return under(v.url.Path, g.cfg.Path+"/callback") }
 
 // ServeEndpoint answers a request for which IsEndpoint holds.
 func (g *Gate) ServeEndpoint(w http.ResponseWriter, r *http.Request, v *Visit) {
@@ -52,7 +53,7 @@ func (g *Gate) ServeEndpoint(w http.ResponseWriter, r *http.Request, v *Visit) {
 		g.get(w, r, v, func() { g.form(w, r, v, o) })
 	case name == "start" && v.url.Path == g.cfg.Path+"/start":
 		g.post(w, r, v, func() { g.serveStart(w, r, v, o) })
-	case g.IsCallback(v):
+	case name == "callback" && v.url.Path == g.cfg.Path+"/callback":
 		g.get(w, r, v, func() { g.serveCallback(w, r, v, o) })
 	case name == "wait" && isWaitID(rest):
 		g.get(w, r, v, func() { g.wait(w, r, v, o, rest) })
