@@ -9,7 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/quota"
 )
 
 // Limits bound how often verifications are started, since each start may be
@@ -98,16 +98,16 @@ func (l *Limits) withDefaults() *Limits {
 }
 
 // gate returns them as the gate takes them. They have their defaults.
-func (l *Limits) gate() gate.Limits {
-	rate := func(most int64, window caddy.Duration) gate.Rate {
-		return gate.Rate{Max: most, Window: time.Duration(window).Truncate(time.Millisecond)}
+func (l *Limits) gate() quota.Limits {
+	rate := func(most int64, window caddy.Duration) quota.Rate {
+		return quota.Rate{Max: most, Window: time.Duration(window).Truncate(time.Millisecond)}
 	}
-	client := []gate.Rate{rate(l.Client.Max, l.Client.Window)}
+	client := []quota.Rate{rate(l.Client.Max, l.Client.Window)}
 	if l.Client.LongMax > 0 {
 		client = append(client, rate(l.Client.LongMax, l.Client.LongWindow))
 	}
 	number := rate(l.Number.Max, l.Number.Window)
-	return gate.Limits{
+	return quota.Limits{
 		NumberEach: l.Number.PerClient, NumberAll: number.Max, NumberWindow: number.Window,
 		Client: client, Global: rate(l.Global.Max, l.Global.Window),
 		Attempts: l.Attempts, Sessions: l.Sessions,

@@ -22,6 +22,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/attempt"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
@@ -90,7 +91,7 @@ type Handler struct {
 	// they can be asked again without leaving anything behind: see doesMore.
 	byMethodAndPath bool
 	gate            *gate.Gate
-	route           gate.Route
+	route           attempt.Terms
 	headers         *headerNames
 }
 
@@ -130,7 +131,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	h.route = gate.Route{
+	h.route = attempt.Terms{
 		MaxAge:      time.Duration(h.MaxAge),
 		SessionTTL:  time.Duration(options.SessionTTL),
 		SessionIdle: time.Duration(options.SessionIdle),
@@ -336,7 +337,7 @@ func (h *Handler) vouch(r *http.Request, visit *gate.Visit, repl *caddy.Replacer
 	if h.headers.prefix == "" {
 		return
 	}
-	visit.Vouch(r.Header, &h.headers.names, session)
+	visit.SetHeaders(r.Header, &h.headers.names, session)
 }
 
 func placeholder(session *ledger.Session, key string) (any, bool) {

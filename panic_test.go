@@ -195,7 +195,7 @@ func TestPanicOfACacheBehindAVisitorsBackDoesNotEndCaddy(t *testing.T) {
 	if a := earlier.open("/account/"); a.StatusCode != http.StatusOK {
 		t.Errorf("an earlier session answers %d", a.StatusCode)
 	}
-	if !strings.Contains(w.log(), `"msg":"cache panicked","step":"result"`) {
+	if !strings.Contains(w.log(), `"msg":"cache panicked","step":"replace"`) {
 		t.Error("the log does not say where")
 	}
 }

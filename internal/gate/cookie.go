@@ -1,49 +1,9 @@
 package gate
 
-import (
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"strings"
-)
+import "strings"
 
 // browserSuffix makes the browser cookie's name from the session cookie's.
 const browserSuffix = "-browser"
-
-// idLength is the length of 256 bits in unpadded base64url.
-const idLength = 43
-
-// newID returns 256 random bits.
-func newID() string {
-	var b [32]byte
-	_, _ = rand.Read(b[:]) // never fails, by its documentation
-	return base64.RawURLEncoding.EncodeToString(b[:])
-}
-
-// isID tells whether s could have come from newID.
-func isID(s string) bool {
-	return len(s) == idLength && isBase64URL(s)
-}
-
-func isBase64URL(s string) bool {
-	for i := range len(s) {
-		if !inBase64URL[s[i]] {
-			return false
-		}
-	}
-	return true
-}
-
-// inBase64URL is a table because every request looks up a cookie in it.
-var inBase64URL = func() (table [256]bool) {
-	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
-		table[c] = true
-	}
-	return table
-}()
-
-// hashID is what the cache keeps of a secret that it has to compare.
-func hashID(id string) [sha256.Size]byte { return sha256.Sum256([]byte(id)) }
 
 // nextPair finds the next pair of a Cookie line, from the pair that begins at
 // from, in which text stands. It jumps over all others: it runs for every

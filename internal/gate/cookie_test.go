@@ -5,11 +5,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
 func TestSecretCookieTakesOnlyOneWellFormedValue(t *testing.T) {
-	id := newID()
-	other := newID()
+	id := ledger.NewID()
+	other := ledger.NewID()
 	for name, c := range map[string]struct {
 		lines []string
 		ok    bool
@@ -30,7 +32,7 @@ func TestSecretCookieTakesOnlyOneWellFormedValue(t *testing.T) {
 		"too short":                {[]string{"n=" + id[1:]}, false},
 		"too long":                 {[]string{"n=" + id + "A"}, false},
 		"quoted":                   {[]string{`n="` + id + `"`}, false},
-		"other alphabet":           {[]string{"n=" + strings.Repeat("+", idLength)}, false},
+		"other alphabet":           {[]string{"n=" + strings.Repeat("+", len(ledger.NewID()))}, false},
 		"longer name":              {[]string{"nn=" + id}, false},
 		"name in the value":        {[]string{"a=n=" + id}, false},
 		"other letter case":        {[]string{"N=" + id}, false},
@@ -55,7 +57,7 @@ func visitWith(lines []string, base string) *Visit {
 
 func TestTakingCookiesAllocatesOnlyTheVisit(t *testing.T) {
 	h := http.Header{}
-	lines := []string{strings.Repeat("a=b; ", 14) + "n=" + newID()}
+	lines := []string{strings.Repeat("a=b; ", 14) + "n=" + ledger.NewID()}
 	n := testing.AllocsPerRun(100, func() {
 		h["Cookie"] = lines
 		v := NewVisit(http.MethodGet, nil)
@@ -92,11 +94,11 @@ func TestGatewayCookiesNeverReachTheSite(t *testing.T) {
 
 func FuzzCookies(f *testing.F) {
 	f.Add("a=b; number-verify=x; c=d")
-	f.Add("number-verify=" + strings.Repeat("A", idLength))
+	f.Add("number-verify=" + strings.Repeat("A", len(ledger.NewID())))
 	f.Add(";;=;number-verify;; ")
 	f.Fuzz(func(t *testing.T, line string) {
 		value, ok := visitWith([]string{line}, "number-verify").secretCookie("number-verify")
-		if ok && !isID(value) {
+		if ok && !ledger.IsID(value) {
 			t.Errorf("took %q", value)
 		}
 		kept, _ := takePairs(line, "number-verify", nil)

@@ -1,6 +1,7 @@
-// Package gate is the core of the module: it decides which requests pass, and
+// Package gate is the HTTP side of the module: it decides which requests pass, and
 // serves the endpoints that turn a visitor without a verification into one with
-// it. It knows net/http and nothing of Caddy.
+// it. It knows net/http and nothing of Caddy; what becomes of an attempt is the
+// business of package attempt.
 //
 // A request goes through three parts: Strip removes what only the gate may say,
 // ServeEndpoint answers everything under the gate's own path, and Check decides
@@ -8,20 +9,14 @@
 //
 //   - A request: visit.go (what is known of it, stripping), cookie.go, origin.go,
 //     readings.go (the ways to read its path), returnpath.go, check.go.
-//   - An answer: respond.go, code.go.
-//   - An attempt: endpoints.go, presses.go (equal presses become one), start.go,
-//     attempt.go (callback and result), session.go (what it ends in, sign-out).
-//   - Whether a start is admitted: admit.go, with limits.go (what is counted),
-//     account.go (what gates of one account share) and breaker.go.
-//   - A verifier, and what it says: provider.go (its panics), and package provider.
-//   - The cache's keys: index.go. The log: log.go, sample.go.
+//   - The endpoints: endpoints.go, form.go, fields.go (what is posted), step.go
+//     (what comes next).
+//   - An answer: respond.go.
 package gate
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -29,16 +24,14 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/address"
+	"github.com/numberverify/caddy-number-verify/internal/attempt"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
-	"github.com/numberverify/caddy-number-verify/internal/phone"
+	"github.com/numberverify/caddy-number-verify/internal/provider"
+	"github.com/numberverify/caddy-number-verify/internal/quota"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
-
-// errCache marks failures of the cache, as opposed to misses.
-var errCache = errors.New("cache failed")
-
-// touchesPerIdle is how finely the idle time is measured.
-const touchesPerIdle = 60
 
 // Config is what the endpoints and all routes of one gate share.
 type Config struct {
@@ -48,8 +41,10 @@ type Config struct {
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
 	Cache func(context.Context) (cache.Cache, error)
-	Pages *pages.Pages
-	Log   *zap.Logger
+	// Secret is the secret from which the keys of the index are derived.
+	Secret string
+	Pages  *pages.Pages
+	Log    *zap.Logger
 
 	// Origins are the addresses of the site as visitors see it, the main one
 	// first. Without any the gate serves loopback hosts only.
@@ -62,58 +57,41 @@ type Config struct {
 	// KnownNumber returns the number that the site knows of the visitor, or
 	// "". Nil where the visitor types it.
 	KnownNumber func(*http.Request) string
-
 	// ClientIP returns the address that a request comes from, as the site's
 	// proxies tell it.
 	ClientIP func(*http.Request) string
-	Limits   Limits
-	// Secret is what the keys are derived from that numbers are found by.
-	Secret string
+	Limits   quota.Limits
 
 	AttemptTTL, RefusedTTL, ResultWait time.Duration
 	CookieName, CookieDomain           string
 }
 
-// Route is what routes that share their endpoints may differ in.
-type Route struct {
-	// MaxAge is how old a verification may be; 0: any age.
-	MaxAge time.Duration
-	// SessionTTL is how long a verification holds here, SessionIdle how long
-	// without a request; 0: for ever.
-	SessionTTL, SessionIdle time.Duration
-
-	// endpoint says that it is no route of the site: its requests are no use of
-	// a session.
-	endpoint bool
+// Account is what all gates of a verifier account share.
+type Account struct {
+	breaker *provider.Breaker
+	windows quota.Windows
 }
 
-// Gate is one gate: its endpoints and what its routes have in common. It keeps
-// nothing about visitors itself; all that is in the cache.
+// NewAccount returns one without gates, whose provider may be called.
+func NewAccount(log *zap.Logger) *Account {
+	return &Account{breaker: provider.NewBreaker(journal.New(log))}
+}
+
+// Gate is one gate: its endpoints and what its routes have in common.
 type Gate struct {
 	cfg     Config
-	log     *zap.Logger
-	account string // the verifier's
-	index   *index
-	numbers phone.Rules
+	desk    *attempt.Desk
+	journal *journal.Journal
 	// cookieMark tells this gate's cookies from a prefix in Visit.stripped.
 	cookieMark string
 	origins    []*origin
 	cross      *http.CrossOriginProtection
-
-	// The longest of all routes: how long the cache keeps a session.
-	sessionTTL, sessionIdle time.Duration
-	// touchEvery is how often a session's use is noted; 0: never.
-	touchEvery time.Duration
-	routes     int
-
-	presses presses
-	samples sampler
-	shut    shut
 }
 
-// New makes a gate. Origins must have passed address.ParseOrigin.
+// New makes a gate. Origins must have passed address.ParseOrigin. No gate of the
+// account may serve yet.
 func New(cfg Config) (*Gate, error) {
-	g := &Gate{cfg: cfg, log: cfg.Log, account: cfg.Verifier.Account(), cookieMark: "cookie " + cfg.CookieName, cross: http.NewCrossOriginProtection()}
+	g := &Gate{cfg: cfg, journal: journal.New(cfg.Log), cookieMark: "cookie " + cfg.CookieName, cross: http.NewCrossOriginProtection()}
 	for _, s := range cfg.Origins {
 		u, err := address.ParseOrigin(s)
 		if err != nil {
@@ -125,92 +103,44 @@ func New(cfg Config) (*Gate, error) {
 		}
 		g.origins = append(g.origins, o)
 	}
-	g.numbers = phone.Rules{Region: cfg.Region, Countries: cfg.Countries, Understands: g.understands}
-	cfg.Account.add(&g.cfg.Limits, cfg.AttemptTTL+cfg.ResultWait)
 	var err error
-	g.index, err = newIndex(cfg.Secret, g.account)
+	g.desk, err = newDesk(cfg, g.journal)
 	return g, err
 }
 
-// AddRoute makes the gate keep sessions as long as any of its routes may want
-// them. Call it before the gate serves.
-func (g *Gate) AddRoute(route Route) {
-	g.sessionTTL = max(g.sessionTTL, route.SessionTTL)
-	if g.routes == 0 || (g.sessionIdle > 0 && route.SessionIdle > g.sessionIdle) || route.SessionIdle == 0 {
-		g.sessionIdle = route.SessionIdle
-	}
-	if every := route.SessionIdle / touchesPerIdle; every > 0 && (g.touchEvery == 0 || every < g.touchEvery) {
-		g.touchEvery = every
-	}
-	g.routes++
-}
-
-// endpointRoute is the most lenient route: the endpoints belong to all routes.
-func (g *Gate) endpointRoute() Route {
-	return Route{SessionTTL: g.sessionTTL, SessionIdle: g.sessionIdle, endpoint: true}
-}
-
-// get reads a record whose value has the type T. A miss is cache.ErrNotFound;
-// every other error wraps errCache.
-func get[T any](ctx context.Context, g *Gate, key cache.Key) (*T, *cache.Record, error) {
-	c, err := g.cfg.Cache(ctx)
+// newDesk puts together what handles the attempts of a gate.
+func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
+	account := cfg.Verifier.Account()
+	records, err := ledger.New(ledger.Config{Account: account, Secret: cfg.Secret, Cache: cfg.Cache, Panicked: j.CachePanicked})
 	if err != nil {
-		return nil, nil, cacheError(err)
+		return nil, err
 	}
-	rec, err := c.Get(ctx, key)
-	if err != nil {
-		return nil, nil, cacheError(err)
-	}
-	value, ok := rec.Value.(*T)
-	if !ok {
-		return nil, nil, cacheError(errors.New("record of another type"))
-	}
-	return value, rec, nil
+	return attempt.New(attempt.Config{
+		Ledger:   records,
+		Provider: provider.New(cfg.Verifier, cfg.Account.breaker, records, j),
+		Quota:    quota.New(cfg.Limits, &cfg.Account.windows, cfg.AttemptTTL+cfg.ResultWait, records, j),
+		Journal:  j,
+		Account:  account, Region: cfg.Region, Countries: cfg.Countries, KnowsNumbers: cfg.KnownNumber != nil,
+		AttemptTTL: cfg.AttemptTTL, RefusedTTL: cfg.RefusedTTL, ResultWait: cfg.ResultWait,
+	}), nil
 }
 
-func (g *Gate) put(ctx context.Context, key cache.Key, rec *cache.Record) error {
-	c, err := g.cfg.Cache(ctx)
-	if err != nil {
-		return cacheError(err)
+// AddRoute tells the gate of a route. Call it before the gate serves.
+func (g *Gate) AddRoute(terms attempt.Terms) { g.desk.Serve(terms) }
+
+// CheckSecret says so where another node of the account has another secret.
+func (g *Gate) CheckSecret(ctx context.Context) { g.desk.CheckSecret(ctx) }
+
+// visitor is who makes the request, at an origin of the site.
+func (g *Gate) visitor(r *http.Request, v *Visit, o *origin) attempt.Visitor {
+	visitor := attempt.Visitor{Realm: o.realm}
+	visitor.Browser, _ = v.secretCookie(o.browser)
+	visitor.Session, _ = v.secretCookie(o.session)
+	if g.cfg.KnownNumber != nil {
+		visitor.Number = g.cfg.KnownNumber(r)
 	}
-	return cacheError(c.Put(ctx, key, rec))
+	return visitor
 }
 
-func (g *Gate) replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
-	c, err := g.cfg.Cache(ctx)
-	if err != nil {
-		return cacheError(err)
-	}
-	return cacheError(c.Replace(ctx, key, old, rec))
-}
-
-func (g *Gate) find(ctx context.Context, tag cache.Tag) ([]cache.Ref, error) {
-	c, err := g.cfg.Cache(ctx)
-	if err != nil {
-		return nil, cacheError(err)
-	}
-	refs, err := c.Find(ctx, tag)
-	return refs, cacheError(err)
-}
-
-func (g *Gate) remove(ctx context.Context, ref cache.Ref) error {
-	c, err := g.cfg.Cache(ctx)
-	if err != nil {
-		return cacheError(err)
-	}
-	return cacheError(c.Delete(ctx, ref))
-}
-
-// cacheError keeps the answers that a cache gives by design and marks every
-// other error as a failure.
-func cacheError(err error) error {
-	if err == nil || errors.Is(err, cache.ErrNotFound) || errors.Is(err, cache.ErrConflict) || errors.Is(err, cache.ErrFull) {
-		return err
-	}
-	return errors.Join(errCache, err)
-}
-
-// accepts tells whether numbers of that country may pass here.
-func (g *Gate) accepts(region string) bool {
-	return slices.Contains(g.cfg.Countries, region)
-}
+// sessionTTL is how long the outcome of a verification is kept at most.
+func (g *Gate) sessionTTL() time.Duration { return g.desk.Lenient().SessionTTL }

@@ -19,23 +19,34 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
+	"github.com/numberverify/caddy-number-verify/internal/attempt"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/internal/quota"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
 // defaultLimits are those of the documentation.
-var defaultLimits = Limits{
+var defaultLimits = quota.Limits{
 	NumberEach: 5, NumberAll: 30, NumberWindow: time.Hour,
-	Client:   []Rate{{60, 10 * time.Minute}, {600, 24 * time.Hour}},
-	Global:   Rate{20_000, 24 * time.Hour},
+	Client:   []quota.Rate{{Max: 60, Window: 10 * time.Minute}, {Max: 600, Window: 24 * time.Hour}},
+	Global:   quota.Rate{Max: 20_000, Window: 24 * time.Hour},
 	Attempts: 10_000, Sessions: 1_000_000,
 }
+
+var (
+	outage  = &verifier.Error{Call: "start", Err: context.DeadlineExceeded}
+	mistake = &verifier.Error{Class: verifier.Misconfigured, Call: "token", ID: "98"}
+)
+
+// allCalls is how many calls of an account may be under way at once.
+const allCalls = 100
 
 // stage is a provider's account and a cache, before which there are gates.
 type stage struct {
 	t       *testing.T
 	store   *observedCache
+	broken  cache.Cache // in its place, where it is not nil
 	account *Account
 	logs    *observer.ObservedLogs
 	log     *zap.Logger
@@ -88,7 +99,7 @@ func onStage(t *testing.T, test func(t *testing.T, s *stage)) {
 }
 
 // gate is one with limits, or another node's.
-func (s *stage) gate(limits Limits) *Gate {
+func (s *stage) gate(limits quota.Limits) *Gate {
 	s.t.Helper()
 	visible, err := pages.New(pages.Options{})
 	if err != nil {
@@ -96,7 +107,12 @@ func (s *stage) gate(limits Limits) *Gate {
 	}
 	g, err := New(Config{
 		Verifier: s, Account: s.account, Pages: visible, Log: s.log,
-		Cache:   func(context.Context) (cache.Cache, error) { return s.store, nil },
+		Cache: func(context.Context) (cache.Cache, error) {
+			if s.broken != nil {
+				return s.broken, nil
+			}
+			return s.store, nil
+		},
 		Origins: []string{"http://localhost"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
 		ClientIP: func(r *http.Request) string { return r.Header.Get("X-Test-Address") }, Secret: "secret",
 		Limits: limits, AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",
@@ -104,7 +120,7 @@ func (s *stage) gate(limits Limits) *Gate {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	g.AddRoute(Route{SessionTTL: time.Hour})
+	g.AddRoute(attempt.Terms{SessionTTL: time.Hour})
 	return g
 }
 
@@ -170,7 +186,7 @@ func anyNumber(i int) string { return fmt.Sprintf("+336399%d%04d", 8, i%10_000) 
 
 // passes tells whether a start by a new browser reaches the operator.
 func passes(g *Gate, address, number string) bool {
-	return strings.HasPrefix(press(g, address, newID(), number), "https://operator.example/")
+	return strings.HasPrefix(press(g, address, ledger.NewID(), number), "https://operator.example/")
 }
 
 func TestAFewStrangersDoNotUseUpTheBudgetOfADay(t *testing.T) {
@@ -182,14 +198,14 @@ func TestAFewStrangersDoNotUseUpTheBudgetOfADay(t *testing.T) {
 	}
 	hourly, small := defaultLimits, defaultLimits
 	hourly.Global.Max = 2450
-	small.Client, small.Global.Max = []Rate{{6, 10 * time.Minute}, {60, 24 * time.Hour}}, 2000
+	small.Client, small.Global.Max = []quota.Rate{{Max: 6, Window: 10 * time.Minute}, {Max: 60, Window: 24 * time.Hour}}, 2000
 	many := append(few("192.0.2.%d", 200), few("192.0.3.%d", 200)...)
 	var inOne32 []string
 	for i := range 400 {
 		inOne32 = append(inOne32, fmt.Sprintf("2001:db8:%x::1", i))
 	}
 	for name, test := range map[string]struct {
-		limits    Limits
+		limits    quota.Limits
 		addresses []string
 		hours     int
 		each      int
@@ -207,7 +223,7 @@ func TestAFewStrangersDoNotUseUpTheBudgetOfADay(t *testing.T) {
 					for _, address := range test.addresses {
 						for range test.each {
 							n++
-							press(g, address, newID(), anyNumber(n))
+							press(g, address, ledger.NewID(), anyNumber(n))
 						}
 					}
 					pause(t.Context(), 59*time.Minute)
@@ -239,7 +255,7 @@ func TestShareOfANetworkNeverRefusesWhatOneClientMayStart(t *testing.T) {
 func TestClientIsHeldByBothOfItsWindows(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		limits, n := defaultLimits, 0
-		limits.Client = []Rate{{3, 10 * time.Minute}, {5, 24 * time.Hour}}
+		limits.Client = []quota.Rate{{Max: 3, Window: 10 * time.Minute}, {Max: 5, Window: 24 * time.Hour}}
 		g := s.gate(limits)
 		for i, want := range []int{3, 2, 0} {
 			passed := 0
@@ -265,7 +281,7 @@ func TestOneIPv6LineDoesNotLockANumber(t *testing.T) {
 		g := s.gate(defaultLimits)
 		for i := range 256 {
 			for range 2 {
-				press(g, fmt.Sprintf("2001:db8:1:%x::1", i), newID(), anyNumber(7))
+				press(g, fmt.Sprintf("2001:db8:1:%x::1", i), ledger.NewID(), anyNumber(7))
 			}
 		}
 		if n := s.starts.Load(); n != 10 {
@@ -284,12 +300,12 @@ func TestRefusedStartsStoreNothingAndAreLoggedInSamples(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		g := s.gate(defaultLimits)
 		for i := range 60 {
-			press(g, "192.0.2.1", newID(), anyNumber(i))
+			press(g, "192.0.2.1", ledger.NewID(), anyNumber(i))
 		}
 		pause(t.Context(), time.Second)
 		before := s.store.writes.Load()
 		for i := range 1000 {
-			if got := press(g, "192.0.2.1", newID(), anyNumber(i)); got != "rate_limited" {
+			if got := press(g, "192.0.2.1", ledger.NewID(), anyNumber(i)); got != "rate_limited" {
 				t.Fatalf("start %d: %s", i, got)
 			}
 		}
@@ -297,7 +313,7 @@ func TestRefusedStartsStoreNothingAndAreLoggedInSamples(t *testing.T) {
 			t.Errorf("%d writes", n)
 		}
 		pause(t.Context(), time.Second)
-		press(g, "192.0.2.1", newID(), anyNumber(1))
+		press(g, "192.0.2.1", ledger.NewID(), anyNumber(1))
 		lines := s.logs.FilterMessage("start refused by a limit").All()
 		if len(lines) != 2 || lines[1].ContextMap()["left_out"] != int64(999) {
 			t.Errorf("%d lines: %v", len(lines), lines)
@@ -314,11 +330,11 @@ func TestStartsDuringAnOutageStoreNothing(t *testing.T) {
 				g := s.gate(defaultLimits)
 				s.err = err
 				for i := range 10 {
-					press(g, fmt.Sprint("192.0.2.", i), newID(), anyNumber(i))
+					press(g, fmt.Sprint("192.0.2.", i), ledger.NewID(), anyNumber(i))
 				}
 				before, called := s.store.writes.Load(), s.starts.Load()
 				for i := range 1000 {
-					if got := press(g, "192.0.2.99", newID(), anyNumber(i)); got != "provider_unavailable" {
+					if got := press(g, "192.0.2.99", ledger.NewID(), anyNumber(i)); got != "provider_unavailable" {
 						t.Fatalf("start %d: %s", i, got)
 					}
 				}
@@ -338,7 +354,7 @@ func TestTwoTapsAtOnceAtTheLimitAreOneStart(t *testing.T) {
 	limits.NumberEach, limits.NumberAll = 1, 1
 	onStage(t, func(t *testing.T, s *stage) {
 		s.took = time.Second
-		g, browser := s.gate(limits), newID()
+		g, browser := s.gate(limits), ledger.NewID()
 		for i, got := range tapTogether(browser, g, g, g) {
 			if got != "https://operator.example/1" {
 				t.Errorf("tap %d: %s", i, got)
@@ -347,7 +363,7 @@ func TestTwoTapsAtOnceAtTheLimitAreOneStart(t *testing.T) {
 		if n := s.starts.Load(); n != 1 {
 			t.Errorf("%d starts", n)
 		}
-		if got := press(g, "192.0.2.1", newID(), anyNumber(1)); got != "rate_limited" {
+		if got := press(g, "192.0.2.1", ledger.NewID(), anyNumber(1)); got != "rate_limited" {
 			t.Errorf("another browser: %s", got)
 		}
 	})
@@ -360,7 +376,7 @@ func TestTapsOnTwoNodesAtOnceCountOnce(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		s.took = time.Second
 		g, other := s.gate(limits), s.gate(limits)
-		for i, got := range tapTogether(newID(), g, other) {
+		for i, got := range tapTogether(ledger.NewID(), g, other) {
 			if got != "https://operator.example/1" {
 				t.Errorf("tap %d: %s", i, got)
 			}
@@ -385,53 +401,6 @@ func tapTogether(browser string, nodes ...*Gate) []string {
 	return answers
 }
 
-// The first press may panic, in a verifier of somebody else's: those that wait for
-// it are refused.
-func TestPressThatPanicsRefusesWhoWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var p presses
-		go func() {
-			defer func() {
-				if recover() == nil {
-					t.Error("the panic is lost")
-				}
-			}()
-			p.do(t.Context(), cache.Key{}, func() *ledger.Press {
-				pause(t.Context(), time.Second)
-				panic("verifier")
-			})
-		}()
-		synctest.Wait()
-		got := p.do(t.Context(), cache.Key{}, func() *ledger.Press { return &ledger.Press{URL: "a second start"} })
-		if got.Code != string(ProviderUnavailable) {
-			t.Errorf("%+v", got)
-		}
-		got = p.do(t.Context(), cache.Key{}, func() *ledger.Press { return &ledger.Press{URL: "anew"} })
-		if got.URL != "anew" {
-			t.Errorf("after it: %+v", got)
-		}
-	})
-}
-
-func TestVisitorWhoWaitsForHisFirstTapMayLeave(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var p presses
-		go p.do(t.Context(), cache.Key{}, func() *ledger.Press {
-			pause(context.Background(), time.Minute)
-			return pressOf(Busy)
-		})
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		began := time.Now()
-		p.do(ctx, cache.Key{}, func() *ledger.Press { return nil })
-		if waited := time.Since(began); waited != time.Second {
-			t.Errorf("he waits %v", waited)
-		}
-		pause(t.Context(), time.Hour)
-	})
-}
-
 func TestOneStrangerDoesNotOpenTheBreakerWhateverHeStarts(t *testing.T) {
 	for name, address := range map[string]func(i int) string{
 		"from one address": func(int) string { return "192.0.2.1" },
@@ -442,7 +411,7 @@ func TestOneStrangerDoesNotOpenTheBreakerWhateverHeStarts(t *testing.T) {
 				g := s.gate(defaultLimits)
 				s.err = outage
 				for i := range 30 {
-					press(g, address(i), newID(), anyNumber(i))
+					press(g, address(i), ledger.NewID(), anyNumber(i))
 				}
 				s.err = nil
 				if !passes(g, "198.51.100.1", anyNumber(99)) {
@@ -460,7 +429,7 @@ func TestOneStrangerDoesNotOpenTheBreakerByHisResults(t *testing.T) {
 			onStage(t, func(t *testing.T, s *stage) {
 				g := s.gate(defaultLimits)
 				s.lost = &verifier.Error{Call: "result", Again: true, Err: context.DeadlineExceeded}
-				browser, nonces := newID(), []string(nil)
+				browser, nonces := ledger.NewID(), []string(nil)
 				for i := range 4 {
 					press(g, fmt.Sprint("192.0.2.", i%(clients+1)), browser, anyNumber(i))
 					nonces = append(nonces, s.nonce.Load().(string))

@@ -21,8 +21,10 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
+	"github.com/numberverify/caddy-number-verify/internal/attempt"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/internal/quota"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -45,7 +47,7 @@ const (
 )
 
 // modelRoute has sessions end by idleness too, so that visits write to the cache.
-var modelRoute = Route{SessionTTL: modelSessionTTL, SessionIdle: 45 * time.Minute}
+var modelRoute = attempt.Terms{SessionTTL: modelSessionTTL, SessionIdle: 45 * time.Minute}
 
 // step is one thing that happens.
 type step struct {
@@ -95,6 +97,7 @@ type modelSession struct {
 type model struct {
 	gate     *Gate
 	store    *memory.Cache
+	instead  cache.Cache // of the store, where it is not nil
 	down     atomic.Bool
 	delays   *delays
 	browsers [modelBrowsers]map[string]string // cookies
@@ -270,11 +273,16 @@ func (m *model) load() error {
 	}
 	m.gate, err = New(Config{
 		Verifier: m, Account: NewAccount(zap.NewNop()), Pages: visible, Log: zap.NewNop(),
-		Cache:   func(context.Context) (cache.Cache, error) { return failing{m.store, &m.down, m.delays}, nil },
+		Cache: func(context.Context) (cache.Cache, error) {
+			if m.instead != nil {
+				return m.instead, nil
+			}
+			return failing{m.store, &m.down, m.delays}, nil
+		},
 		Origins: []string{"https://www.example.com"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
 		ClientIP: func(*http.Request) string { return "192.0.2.1" }, Secret: "secret",
-		Limits: Limits{
-			NumberEach: 1000, NumberAll: 1000, NumberWindow: time.Hour, Client: []Rate{{1000, time.Hour}},
+		Limits: quota.Limits{
+			NumberEach: 1000, NumberAll: 1000, NumberWindow: time.Hour, Client: []quota.Rate{{Max: 1000, Window: time.Hour}},
 			Attempts: 1000, Sessions: 1000,
 		},
 		AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",
@@ -401,7 +409,7 @@ func (m *model) do(s step) {
 		m.callbacks(s)
 	case "wait":
 		if a := m.attempt(s); a != nil {
-			m.keep(s.Browser, m.request(s.Browser, "GET", "/.number-verify/wait/"+attemptID(a.nonce), nil), m.byAttempt(s.Browser, a))
+			m.keep(s.Browser, m.request(s.Browser, "GET", "/.number-verify/wait/"+ledger.AttemptID(a.nonce), nil), m.byAttempt(s.Browser, a))
 		}
 	case "visit":
 		m.keep(s.Browser, m.request(s.Browser, "GET", "/account/", nil), never)

@@ -3,6 +3,7 @@ package gate
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 
 	"github.com/numberverify/caddy-number-verify/internal/address"
 )
@@ -57,6 +58,15 @@ func newOrigin(scheme, host, cookieName, cookieDomain string) *origin {
 		Secure: o.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 	return o
+}
+
+// isOf tells whether u is an address at the origin.
+func (o *origin) isOf(u *url.URL) bool {
+	scheme := "http"
+	if o.secure {
+		scheme = "https"
+	}
+	return u.Scheme == scheme && address.Normal(u.Host, o.secure) == o.host
 }
 
 // origin picks the configured origin that r was sent to, or nil. The Host of a

@@ -3,12 +3,15 @@ package gate
 import (
 	"cmp"
 	"encoding/json"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
-	"go.uber.org/zap"
-
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
 // challenge is the scheme of WWW-Authenticate.
@@ -36,6 +39,18 @@ func (g *Gate) secureHeaders(h http.Header, nonce string) {
 	}
 }
 
+// setRefusal sets what goes with a refusal; the visitor may try again after retry,
+// where it is not 0.
+func setRefusal(h http.Header, code refusal.Code, retry time.Duration) {
+	if code.Status() == http.StatusUnauthorized {
+		h.Set("WWW-Authenticate", challenge)
+	}
+	if retry > 0 {
+		// in whole seconds, never too early
+		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(retry.Seconds())))))
+	}
+}
+
 // redirect answers 303. It writes location as it is: http.Redirect would clean
 // the path, and could make of a safe one an unsafe one.
 func (g *Gate) redirect(w http.ResponseWriter, location string) {
@@ -46,30 +61,34 @@ func (g *Gate) redirect(w http.ResponseWriter, location string) {
 
 // problem is a refusal as RFC 9457 has it.
 type problem struct {
-	Type      string `json:"type"`
-	Title     string `json:"title"`
-	Status    int    `json:"status"`
-	Detail    string `json:"detail,omitempty"`
-	Code      Code   `json:"code,omitempty"`
-	VerifyURL string `json:"verify_url,omitempty"`
+	Type      string       `json:"type"`
+	Title     string       `json:"title"`
+	Status    int          `json:"status"`
+	Detail    string       `json:"detail,omitempty"`
+	Code      refusal.Code `json:"code,omitempty"`
+	VerifyURL string       `json:"verify_url,omitempty"`
 }
 
-func (g *Gate) problemJSON(w http.ResponseWriter, status int, code Code) {
+func (g *Gate) problemJSON(w http.ResponseWriter, status int, code refusal.Code) {
+	g.problemJSONRetry(w, status, code, code.Retry())
+}
+
+func (g *Gate) problemJSONRetry(w http.ResponseWriter, status int, code refusal.Code, retry time.Duration) {
 	p := problem{Type: "about:blank", Title: http.StatusText(status), Status: status}
-	if info, ok := codes[code]; ok {
+	if code.IsKnown() {
 		p = problem{
-			Type: g.problemURL(code), Title: info.title, Status: status,
-			Detail: info.detail, Code: code, VerifyURL: g.cfg.Path + "/",
+			Type: g.problemURL(code), Title: code.Title(), Status: status,
+			Detail: code.Detail(), Code: code, VerifyURL: g.cfg.Path + "/",
 		}
+		setRefusal(w.Header(), code, retry)
 	}
-	code.headers(w.Header())
 	g.writeJSON(w, status, "application/problem+json", p)
 }
 
 func (g *Gate) writeJSON(w http.ResponseWriter, status int, contentType string, body any) {
 	encoded, err := json.Marshal(body)
 	if err != nil {
-		g.log.Error("answer not encoded", zap.Error(err))
+		g.journal.AnswerNotEncoded(err)
 		status, encoded = http.StatusInternalServerError, nil
 	}
 	g.secureHeaders(w.Header(), "")
@@ -81,17 +100,17 @@ func (g *Gate) writeJSON(w http.ResponseWriter, status int, contentType string, 
 // page writes a page. Its data's code decides on the headers.
 func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, status int, data pages.Data) {
 	data.Lang = pages.Language(strings.Join(r.Header["Accept-Language"], ","))
-	data.Nonce = newID()
+	data.Nonce = ledger.NewID()
 	data.Base = g.cfg.Path
 	data.Status = status
-	data.SessionTTL = g.sessionTTL
-	if status >= http.StatusBadRequest && data.Code != "" {
-		data.RetryAfter = cmp.Or(data.RetryAfter, Code(data.Code).retryAfter())
-		Code(data.Code).headers(w.Header())
+	data.SessionTTL = g.sessionTTL()
+	if code := refusal.Code(data.Code); status >= http.StatusBadRequest && code != "" {
+		data.RetryAfter = cmp.Or(data.RetryAfter, code.Retry())
+		setRefusal(w.Header(), code, data.RetryAfter)
 	}
 	body, err := g.cfg.Pages.Render(name, data)
 	if err != nil {
-		g.log.Error("page not rendered", zap.String("page", string(name)), zap.Error(err))
+		g.journal.PageNotRendered(string(name), err)
 		g.problemJSON(w, http.StatusInternalServerError, "")
 		return
 	}
@@ -102,17 +121,11 @@ func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, sta
 }
 
 // problemPage explains a refusal to a person.
-func (g *Gate) problemPage(w http.ResponseWriter, r *http.Request, code Code, back string) {
+func (g *Gate) problemPage(w http.ResponseWriter, r *http.Request, code refusal.Code, back string) {
 	g.page(w, r, pages.Problem, code.Status(), pages.Data{Code: string(code), Return: back})
 }
 
-// toProblem sends a visitor to the page of a problem; see logRefusal.
-func (g *Gate) toProblem(w http.ResponseWriter, r *http.Request, code Code, id string) {
-	g.logRefusal(r, code, id)
-	g.redirect(w, g.problemURL(code))
-}
-
-func (g *Gate) problemURL(code Code) string { return g.cfg.Path + "/problem/" + string(code) }
+func (g *Gate) problemURL(code refusal.Code) string { return g.cfg.Path + "/problem/" + string(code) }
 
 func (g *Gate) waitURL(id string) string { return g.cfg.Path + "/wait/" + id }
 
@@ -125,14 +138,4 @@ func wantsJSON(r *http.Request) bool {
 		}
 	}
 	return false
-}
-
-// problemFor answers in the client's language: JSON or a page.
-func (g *Gate) problemFor(w http.ResponseWriter, r *http.Request, code Code, back string) {
-	g.logRefusal(r, code, "")
-	if wantsJSON(r) {
-		g.problemJSON(w, code.Status(), code)
-		return
-	}
-	g.problemPage(w, r, code, back)
 }

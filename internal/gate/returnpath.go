@@ -14,24 +14,40 @@ const maxReturn = 2048
 // under base. Anything else becomes "/". It is applied when a path comes in and
 // again when it is used, so that no stored value is trusted.
 func returnPath(raw, base string) string {
-	if raw == "" || len(raw) > maxReturn || !plainPath(raw) {
+	clean, paths := sitePath(raw)
+	if slices.ContainsFunc(paths, func(path string) bool { return under(path, base) }) {
 		return "/"
+	}
+	return clean
+}
+
+// sitePath makes raw safe to redirect to: a path and query of this site. Anything
+// else becomes "/". Paths are those that a browser or a server may make of it.
+func sitePath(raw string) (clean string, paths []string) {
+	if raw == "" || len(raw) > maxReturn || !plainPath(raw) {
+		return "/", nil
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || u.Opaque != "" || u.Fragment != "" {
-		return "/"
+		return "/", nil
 	}
-	if strings.Contains(u.Path, `\`) || under(u.Path, base) || !readsHarmless(u, base) {
-		return "/"
+	if strings.Contains(u.Path, `\`) {
+		return "/", nil
 	}
-	clean := u.EscapedPath()
+	// "/a/..//evil.example" is cleaned to "//evil.example", which a redirect of the
+	// site's own would take for another site
+	readings, ok := Readings(u)
+	if !ok || slices.ContainsFunc(readings, func(path string) bool { return strings.HasPrefix(path, "//") }) {
+		return "/", nil
+	}
+	clean = u.EscapedPath()
 	if u.RawQuery != "" {
 		clean += "?" + u.RawQuery
 	}
 	if len(clean) > maxReturn || !plainPath(clean) {
-		return "/"
+		return "/", nil
 	}
-	return clean
+	return clean, append(readings, u.Path)
 }
 
 // plainPath tells whether s begins with exactly one slash and holds nothing
@@ -49,26 +65,24 @@ func plainPath(s string) bool {
 	return utf8.ValidString(s) // what a cache keeps as text
 }
 
-// readsHarmless tells whether what a browser or a server makes of the path is as
-// harmless as what is written: "/a/..//evil.example" is cleaned to
-// "//evil.example", which a redirect of the site's own would take for another site.
-func readsHarmless(u *url.URL, base string) bool {
-	readings, ok := Readings(u)
-	return ok && !slices.ContainsFunc(readings, func(reading string) bool {
-		return strings.HasPrefix(reading, "//") || under(reading, base)
-	})
-}
-
 // under tells whether the decoded path p is base or lies below it.
 func under(p, base string) bool {
 	return strings.HasPrefix(p, base) && (len(p) == len(base) || p[len(base)] == '/')
 }
 
 // requestReturn is the return path of a request, from its original address.
-func requestReturn(u *url.URL, base string) string {
+func requestReturn(u *url.URL, base string) string { return returnPath(pathAndQuery(u), base) }
+
+// requestAddress is the path and query of a request, which may be an endpoint's.
+func requestAddress(u *url.URL) string {
+	clean, _ := sitePath(pathAndQuery(u))
+	return clean
+}
+
+func pathAndQuery(u *url.URL) string {
 	raw := u.EscapedPath()
 	if u.RawQuery != "" {
 		raw += "?" + u.RawQuery
 	}
-	return returnPath(raw, base)
+	return raw
 }

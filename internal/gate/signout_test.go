@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
 // tell plays a story in a world of its own and reports what went wrong.
@@ -122,7 +123,7 @@ type unlisted struct {
 func (u unlisted) Find(context.Context, cache.Tag) ([]cache.Ref, error) { return nil, u.err }
 
 func (m *model) answerFindWith(err error) {
-	m.gate.cfg.Cache = func(context.Context) (cache.Cache, error) { return unlisted{m.store, err}, nil }
+	m.instead = unlisted{m.store, err}
 }
 
 // A server that evicts, or the shard of a Cluster that held the lists, may lose
@@ -186,7 +187,7 @@ func TestParallelWaitPagesAndALostCookieLeaveOneSessionInTheCache(t *testing.T) 
 			m.delays.by(order)
 			for range 3 {
 				pause(context.Background(), 2*time.Second)
-				atOnce("/.number-verify/wait/" + attemptID(m.attempts[0].nonce))
+				atOnce("/.number-verify/wait/" + ledger.AttemptID(m.attempts[0].nonce))
 			}
 			if n := m.store.Sessions(); n != 1 {
 				m.fail("after parallel requests for the wait page the cache holds %d sessions", n)

@@ -25,9 +25,6 @@ type Visit struct {
 	written []*Headers
 	// session is the last that a gate has let the request pass for.
 	session *ledger.Session
-	// unknownSession says that the request came with the cookie of a session
-	// that does not exist, or no longer.
-	unknownSession bool
 	// room saves allocations for all but odd sites.
 	room struct {
 		own      [2]pair
@@ -60,16 +57,16 @@ func (*Visit) String() string { return "" }
 // empty prefix leaves the headers alone.
 func (g *Gate) Strip(r *http.Request, v *Visit, prefix string) {
 	r.Trailer = nil // deleting from it would not help: the body fills it again
-	if v.first(g.cookieMark) {
+	if v.markStripped(g.cookieMark) {
 		v.takeCookies(r.Header, g.cfg.CookieName)
 	}
-	if v.first(prefix) {
+	if v.markStripped(prefix) {
 		v.stripHeaders(r.Header, prefix)
 	}
 }
 
-// first tells whether what is to be stripped was not stripped yet, and notes it.
-func (v *Visit) first(what string) bool {
+// markStripped notes what is about to be stripped, and tells whether it was not yet.
+func (v *Visit) markStripped(what string) bool {
 	if slices.Contains(v.stripped, what) {
 		return false
 	}
@@ -114,10 +111,21 @@ func (v *Visit) cookie(name string) (value string, count int) {
 // other is no cookie: never an error, never a pass.
 func (v *Visit) secretCookie(name string) (string, bool) {
 	value, count := v.cookie(name)
-	if count != 1 || !isID(value) {
+	if count != 1 || !ledger.IsID(value) {
 		return "", false
 	}
 	return value, true
+}
+
+// secretCookies returns all values of a gate's cookie that are well formed, of
+// doubled ones too.
+func (v *Visit) secretCookies(name string) (values []string) {
+	for _, own := range v.own {
+		if own.name == name && ledger.IsID(own.value) {
+			values = append(values, own.value)
+		}
+	}
+	return values
 }
 
 // stripHeaders removes all headers whose name begins with prefix in any spelling
@@ -184,9 +192,10 @@ func (v *Visit) Session() *ledger.Session { return v.session }
 // verification, in canonical form.
 type Headers struct{ Number, At, Operator string }
 
-// Vouch sets the headers for the upstream; no later gate removes them. Each has
-// a slice of its own, since a later handler may change values in place.
-func (v *Visit) Vouch(h http.Header, names *Headers, s *ledger.Session) {
+// SetHeaders tells the upstream of a verification; no later gate removes these
+// headers. Each has a slice of its own, since a later handler may change values in
+// place.
+func (v *Visit) SetHeaders(h http.Header, names *Headers, s *ledger.Session) {
 	values := &v.room.values
 	if len(v.written) > 0 {
 		values = new([3]string) // an earlier gate's stand there

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
 // NewValue returns an empty value of the type that records of kind hold.
@@ -44,9 +45,8 @@ type Session struct {
 	Operator string
 	// VerifiedAt is when the provider confirmed the number.
 	VerifiedAt time.Time
-	// Method is how the visitor was recognised; empty, as in older records, for
-	// "silent".
-	Method string `json:",omitempty"`
+	// Method is how the visitor was recognised; older records name none.
+	Method verifier.Method `json:",omitempty"`
 
 	at string // VerifiedAt, written once for many requests
 }
@@ -63,6 +63,14 @@ func (s *Session) At() string {
 		return NewSession(*s).at
 	}
 	return s.at
+}
+
+// How is the method by which the visitor was recognised.
+func (s *Session) How() verifier.Method {
+	if s.Method == "" {
+		return verifier.Silent
+	}
+	return s.Method
 }
 
 // Phase is how far an attempt has come. The zero value is none, and refuses.
@@ -87,12 +95,12 @@ type Attempt struct {
 	Browser [sha256.Size]byte
 	// Account, Number, Region and Operator become those of the session.
 	Account, Number, Region, Operator string
-	// Method becomes that of the session.
-	Method string `json:",omitempty"`
 	// Client names where it was started from: an HMAC of the address.
 	Client string
 	// Return is the path and query to go to after it.
 	Return string
+	// Method becomes that of the session.
+	Method verifier.Method `json:",omitempty"`
 	// State is the verifier's.
 	State []byte
 	// Deadline is until when a callback is accepted, AskUntil until when the

@@ -1,4 +1,4 @@
-package gate
+package journal
 
 import "testing"
 
@@ -7,7 +7,7 @@ func TestNetworkIsAsMuchOfAnAddressAsMayBeLogged(t *testing.T) {
 		"192.0.2.77": "192.0.2.0/24", "::ffff:192.0.2.77": "192.0.2.0/24", "2001:db8:1:2:3:4:5:6": "2001:db8:1::/48",
 		"fe80::1%eth0": "fe80::/48", "": "unknown", "192.0.2.77:80": "unknown", "+33639980001": "unknown",
 	} {
-		if got := loggedAddress(address); got != want {
+		if got := network(address); got != want {
 			t.Errorf("%s is told as %s, want %s", address, got, want)
 		}
 	}

@@ -1,4 +1,4 @@
-package gate
+package provider
 
 import (
 	"context"
@@ -8,8 +8,13 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/numberverify/caddy-number-verify/internal/journal"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
+
+// nonceLength is that of 256 bits in base64url.
+const nonceLength = 43
 
 // plain is a verifier whose provider writes callbacks by the standard.
 type plain struct{}
@@ -38,8 +43,8 @@ type lenient struct {
 func (l lenient) ParseCallback(raw string) url.Values { return l.parse(raw) }
 
 func TestCallbackQueryTakesOneNonceAndWhatParsesOnly(t *testing.T) {
-	g := &Gate{log: zap.NewNop(), cfg: Config{Verifier: plain{}}}
-	nonce := strings.Repeat("n", idLength)
+	p := New(plain{}, nil, nil, journal.New(zap.NewNop()))
+	nonce := strings.Repeat("n", nonceLength)
 	for name, c := range map[string]struct {
 		raw  string
 		code string
@@ -51,7 +56,7 @@ func TestCallbackQueryTakesOneNonceAndWhatParsesOnly(t *testing.T) {
 		"no query":                    {"", "", false},
 		"no nonce":                    {"code=C", "", false},
 		"two nonces":                  {"state=" + nonce + "&state=" + nonce, "", false},
-		"two nonces, one encoded":     {"state=" + nonce + "&%73tate=" + strings.Repeat("m", idLength), "", false},
+		"two nonces, one encoded":     {"state=" + nonce + "&%73tate=" + strings.Repeat("m", nonceLength), "", false},
 		"nonce of another length":     {"state=" + nonce + "n", "", false},
 		"second question mark":        {"state=" + nonce + "?code=C", "", false},
 		"code with a broken encoding": {"state=" + nonce + "&code=100%", "", false},
@@ -59,7 +64,7 @@ func TestCallbackQueryTakesOneNonceAndWhatParsesOnly(t *testing.T) {
 		"nonce after a semicolon":     {"code=C;state=" + nonce, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			rest, got, ok := g.callbackQuery(c.raw)
+			rest, got, ok := p.ReadCallback(c.raw)
 			if ok != c.ok || (ok && (got != nonce || rest.Get("code") != c.code || rest.Has("state"))) || (!ok && (got != "" || rest != nil)) {
 				t.Errorf("got %v, %q, %t", rest, got, ok)
 			}
@@ -68,19 +73,19 @@ func TestCallbackQueryTakesOneNonceAndWhatParsesOnly(t *testing.T) {
 }
 
 func TestCallbackQueryIsReadAsItsProviderWritesIt(t *testing.T) {
-	nonce := strings.Repeat("n", idLength)
+	nonce := strings.Repeat("n", nonceLength)
 	for name, c := range map[string]struct {
 		parse func(string) url.Values
 		ok    bool
 	}{
-		"its own way":    {func(raw string) url.Values { return url.Values{"state": {raw[:idLength]}} }, true},
+		"its own way":    {func(raw string) url.Values { return url.Values{"state": {raw[:nonceLength]}} }, true},
 		"two nonces":     {func(string) url.Values { return url.Values{"state": {nonce, nonce}} }, false},
 		"none":           {func(string) url.Values { return nil }, false},
 		"a broken nonce": {func(string) url.Values { return url.Values{"state": {nonce[1:]}} }, false},
 		"a panic":        {func(raw string) url.Values { panic(raw) }, false},
 	} {
-		g := &Gate{log: zap.NewNop(), cfg: Config{Verifier: lenient{parse: c.parse}}}
-		if _, got, ok := g.callbackQuery(nonce + "|rest"); ok != c.ok || (got == nonce) != c.ok {
+		p := New(lenient{parse: c.parse}, nil, nil, journal.New(zap.NewNop()))
+		if _, got, ok := p.ReadCallback(nonce + "|rest"); ok != c.ok || (got == nonce) != c.ok {
 			t.Errorf("%s: got %q, %t", name, got, ok)
 		}
 	}
@@ -89,8 +94,8 @@ func TestCallbackQueryIsReadAsItsProviderWritesIt(t *testing.T) {
 // FuzzCallbackQuery holds that a nonce is read only where there is exactly one,
 // well formed, and that none is left among the rest.
 func FuzzCallbackQuery(f *testing.F) {
-	g := &Gate{log: zap.NewNop(), cfg: Config{Verifier: plain{}}}
-	nonce := strings.Repeat("n", idLength)
+	p := New(plain{}, nil, nil, journal.New(zap.NewNop()))
+	nonce := strings.Repeat("n", nonceLength)
 	for _, seed := range []string{
 		"", "state=" + nonce, "state=" + nonce + "?token=TK&status=success", "%73tate=" + nonce + "&state=", "state=%00&token=%",
 		"state=" + nonce + "&state=" + nonce, "?&?state=" + nonce + "=&a==b", "state[]=" + nonce, "STATE=" + nonce,
@@ -98,14 +103,14 @@ func FuzzCallbackQuery(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
-		rest, got, ok := g.callbackQuery(raw)
+		rest, got, ok := p.ReadCallback(raw)
 		if !ok {
 			if got != "" || rest != nil {
 				t.Errorf("%q is refused, but gives %q and %v", raw, got, rest)
 			}
 			return
 		}
-		if !isID(got) || rest.Has("state") {
+		if !ledger.IsID(got) || rest.Has("state") {
 			t.Errorf("%q gives %q and leaves %v", raw, got, rest)
 		}
 	})

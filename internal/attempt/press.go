@@ -1,4 +1,4 @@
-package gate
+package attempt
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
 // presses has equal presses of the button wait for the answer of the first. It does
@@ -30,7 +31,7 @@ func (p *presses) do(ctx context.Context, key cache.Key, answer func() *ledger.P
 		case <-a.done:
 			return a.press
 		case <-ctx.Done():
-			return pressOf(Busy) // which nobody reads any more
+			return pressOf(refusal.Busy) // which nobody reads any more
 		}
 	}
 	defer func() {
@@ -53,7 +54,10 @@ func (p *presses) join(key cache.Key) (a *answering, isFirst bool) {
 	if p.under == nil {
 		p.under = make(map[cache.Key]*answering)
 	}
-	a = &answering{done: make(chan struct{}), press: pressOf(ProviderUnavailable)}
+	a = &answering{done: make(chan struct{}), press: pressOf(refusal.ProviderUnavailable)}
 	p.under[key] = a
 	return a, true
 }
+
+// pressOf is a press that was refused.
+func pressOf(code refusal.Code) *ledger.Press { return &ledger.Press{Code: string(code)} }

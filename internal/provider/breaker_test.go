@@ -1,9 +1,10 @@
-package gate
+package provider
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +13,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/numberverify/caddy-number-verify/cache"
-	"github.com/numberverify/caddy-number-verify/internal/provider"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -22,15 +24,15 @@ var (
 )
 
 // callerOf is one of many: every other call is another client's.
-func callerOf(i int) caller {
-	return caller{fmt.Sprintf("+336399810%02d", i), fmt.Sprint("client ", i%2)}
+func callerOf(i int) Caller {
+	return Caller{fmt.Sprintf("+336399810%02d", i), fmt.Sprint("client ", i%2)}
 }
 
 // called makes n calls that end so, each for another of so many.
 func called(t *testing.T, b *Breaker, n, numbers int, err error) {
 	t.Helper()
 	for i := range n {
-		done, refused := b.Start(callerOf(i % numbers))
+		done, refused := b.AllowStart(callerOf(i % numbers))
 		if refused != nil {
 			t.Fatalf("call %d: %v", i, refused)
 		}
@@ -39,11 +41,11 @@ func called(t *testing.T, b *Breaker, n, numbers int, err error) {
 }
 
 func isOpen(b *Breaker) bool {
-	done, err := b.Start(callerOf(99))
+	done, err := b.AllowStart(callerOf(99))
 	if err == nil {
-		done(errNotCalled)
+		done(ErrNotCalled)
 	}
-	return !suspendedUntil(err).IsZero()
+	return !SuspendedUntil(err).IsZero()
 }
 
 func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
@@ -62,7 +64,7 @@ func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
 		}, false},
 		"a hundred failures of one client with a hundred numbers": {func(t *testing.T, b *Breaker) {
 			for i := range 100 {
-				done, err := b.Start(caller{fmt.Sprint("+3363998", i), "client"})
+				done, err := b.AllowStart(Caller{fmt.Sprint("+3363998", i), "client"})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -70,7 +72,7 @@ func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
 			}
 		}, false},
 		"a hundred operators' URLs that cannot be used": {func(t *testing.T, b *Breaker) {
-			called(t, b, 100, 20, &verifier.Error{Call: "start", Err: provider.ErrLink})
+			called(t, b, 100, 20, &verifier.Error{Call: "start", Err: ErrLink})
 		}, false},
 		"nonsense":                     {func(t *testing.T, b *Breaker) { called(t, b, 10, 3, errors.New("not JSON")) }, true},
 		"three mistakes of one number": {func(t *testing.T, b *Breaker) { called(t, b, 3, 1, mistake) }, true},
@@ -83,22 +85,22 @@ func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
 			}
 		}, false},
 		"what never reached the provider": {func(t *testing.T, b *Breaker) {
-			called(t, b, 30, 10, errNotCalled)
-			called(t, b, 30, 10, cacheError(errors.New("cache is down")))
-			called(t, b, 30, 10, cache.ErrFull)
-			called(t, b, 30, 10, &verifier.Error{Class: verifier.Misconfigured, Err: errTokenUsed})
+			called(t, b, 30, 10, ErrNotCalled)
+			called(t, b, 30, 10, refusal.New(refusal.CacheUnavailable, errors.New("cache is down")))
+			called(t, b, 30, 10, refusal.New(refusal.Busy, cache.ErrFull))
+			called(t, b, 30, 10, &verifier.Error{Class: verifier.Misconfigured, Call: "token", Err: errUsed})
 		}, false},
 		"failures with calls among them that were not made": {func(t *testing.T, b *Breaker) {
 			for range 3 {
 				called(t, b, 3, 3, outage)
-				called(t, b, 1, 1, errNotCalled)
+				called(t, b, 1, 1, ErrNotCalled)
 			}
 			called(t, b, 1, 1, outage)
 		}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := NewBreaker(zap.NewNop())
+			b := NewBreaker(journal.New(zap.NewNop()))
 			test.calls(t, b)
 			if isOpen(b) != test.open {
 				t.Errorf("open: %v", !test.open)
@@ -116,17 +118,17 @@ func TestBreakerLetsOneThroughAndThenAll(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				core, logs := observer.New(zap.DebugLevel)
-				b := NewBreaker(zap.New(core))
+				b := NewBreaker(journal.New(zap.New(core)))
 				called(t, b, test.n, 3, test.err)
 				advance(test.lasts)
 				if !isOpen(b) {
 					t.Error("it ends too early")
 				}
-				if _, err := b.Start(callerOf(1)); !suspendedUntil(err).Equal(time.Now()) {
-					t.Errorf("it says to end at %v, not %v", suspendedUntil(err), time.Now())
+				if _, err := b.AllowStart(callerOf(1)); !SuspendedUntil(err).Equal(time.Now()) {
+					t.Errorf("it says to end at %v, not %v", SuspendedUntil(err), time.Now())
 				}
 				advance(time.Millisecond)
-				probe, err := b.Start(callerOf(1))
+				probe, err := b.AllowStart(callerOf(1))
 				if err != nil {
 					t.Fatalf("nobody gets through: %v", err)
 				}
@@ -155,7 +157,7 @@ func advance(d time.Duration) {
 }
 
 func TestSlowProviderIsCalledSoManyTimesAtOnce(t *testing.T) {
-	b := NewBreaker(zap.NewNop())
+	b := NewBreaker(journal.New(zap.NewNop()))
 	crowd := func(call func(i int) (func(error), error), room int) (under []func(error)) {
 		t.Helper()
 		for i := range room {
@@ -165,29 +167,29 @@ func TestSlowProviderIsCalledSoManyTimesAtOnce(t *testing.T) {
 			}
 			under = append(under, done)
 		}
-		if _, err := call(room); !errors.Is(err, errCrowded) || codeOf(err) != Busy {
+		if _, err := call(room); !errors.Is(err, ErrCrowded) || refusal.Of(err) != refusal.Busy {
 			t.Errorf("one more: %v", err)
 		}
 		return under
 	}
-	starts := crowd(func(i int) (func(error), error) { return b.Start(caller{fmt.Sprint(i), fmt.Sprint(i)}) }, mostCalls)
-	results := crowd(func(i int) (func(error), error) { return b.Result(callerOf(i), false) }, maxCalls-mostCalls)
+	starts := crowd(func(i int) (func(error), error) { return b.AllowStart(Caller{fmt.Sprint(i), fmt.Sprint(i)}) }, mostCalls)
+	results := crowd(func(i int) (func(error), error) { return b.AllowResult(callerOf(i), false) }, maxCalls-mostCalls)
 	for range 2 { // only the first counts
 		results[0](nil)
 		starts[0](nil)
 	}
-	crowd(func(int) (func(error), error) { return b.Start(callerOf(1)) }, 1)
-	crowd(func(i int) (func(error), error) { return b.Result(callerOf(i), false) }, 1)
+	crowd(func(int) (func(error), error) { return b.AllowStart(callerOf(1)) }, 1)
+	crowd(func(i int) (func(error), error) { return b.AllowResult(callerOf(i), false) }, 1)
 }
 
 func TestSlowResultsOfACrowdLeaveCallsForStarts(t *testing.T) {
-	b := NewBreaker(zap.NewNop())
+	b := NewBreaker(journal.New(zap.NewNop()))
 	for i := range maxCalls {
-		if _, err := b.Result(callerOf(i), false); (err == nil) != (i < mostCalls) {
+		if _, err := b.AllowResult(callerOf(i), false); (err == nil) != (i < mostCalls) {
 			t.Fatalf("result %d: %v", i, err)
 		}
 	}
-	if _, err := b.Start(callerOf(1)); err != nil {
+	if _, err := b.AllowStart(callerOf(1)); err != nil {
 		t.Errorf("a start beside them: %v", err)
 	}
 }
@@ -203,12 +205,12 @@ func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {
 		"an outage at the last chance": {outage, 10, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := NewBreaker(zap.NewNop())
+			b := NewBreaker(journal.New(zap.NewNop()))
 			called(t, b, test.n, 3, test.err)
 			if !isOpen(b) {
 				t.Fatal("starts go on")
 			}
-			done, err := b.Result(callerOf(1), test.isLast)
+			done, err := b.AllowResult(callerOf(1), test.isLast)
 			if (err == nil) != test.asks {
 				t.Fatalf("asked: %v", err)
 			}
@@ -223,9 +225,9 @@ func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {
 }
 
 func TestMistakesInAnswersForResultsStopStarts(t *testing.T) {
-	b := NewBreaker(zap.NewNop())
+	b := NewBreaker(journal.New(zap.NewNop()))
 	for i := range mistakeFailures {
-		done, err := b.Result(callerOf(i), false)
+		done, err := b.AllowResult(callerOf(i), false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,5 +235,33 @@ func TestMistakesInAnswersForResultsStopStarts(t *testing.T) {
 	}
 	if !isOpen(b) {
 		t.Error("starts go on")
+	}
+}
+
+// One client whose calls fail beside others' must not bring all calls to a halt for
+// ever: the circuit asks who fails while it is locked, so nobody may ask it how it
+// stands while he holds what that needs.
+func TestOneClientWhoseCallsFailAtOnceHangsNobody(t *testing.T) {
+	b := NewBreaker(journal.New(zap.NewNop()))
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		var calling sync.WaitGroup
+		for i := range 8 {
+			calling.Go(func() {
+				for n := range 20000 {
+					done, err := b.AllowStart(Caller{fmt.Sprint("+3363998", i, n), "client"})
+					if err == nil {
+						done(outage)
+					}
+				}
+			})
+		}
+		calling.Wait()
+	}()
+	select {
+	case <-over:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the breaker hangs: no start and no result ever passes again")
 	}
 }

@@ -1,4 +1,4 @@
-package gate
+package provider
 
 import (
 	"errors"
@@ -7,10 +7,9 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
-	"go.uber.org/zap"
 
-	"github.com/numberverify/caddy-number-verify/cache"
-	"github.com/numberverify/caddy-number-verify/internal/provider"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
 const (
@@ -25,15 +24,16 @@ const (
 	// row is not called for as long: no client causes that.
 	mistakeFailures = 3
 	suspendTime     = 30 * time.Second
-	// lastChance is how long before its deadline a result that nobody has asked
+	// LastChance is how long before its deadline a result that nobody has asked
 	// for yet is asked for even so: it has been paid for.
-	lastChance = 5 * time.Second
+	LastChance = 5 * time.Second
 )
 
 var (
-	errCrowded = errors.New("too many calls to the provider are under way")
-	// errNotCalled is the outcome of a call that was not made.
-	errNotCalled = errors.New("the provider was not called")
+	// ErrCrowded says that too many calls are under way; one may end soon.
+	ErrCrowded = refusal.New(refusal.Busy, errors.New("too many calls to the provider are under way"))
+	// ErrNotCalled is the outcome of a call that was not made.
+	ErrNotCalled = errors.New("the provider was not called")
 )
 
 // suspendedError says that the provider is not called now.
@@ -45,9 +45,9 @@ type suspendedError struct {
 // Error implements error.
 func (*suspendedError) Error() string { return "calls to the provider are suspended" }
 
-// suspendedUntil is when calls that err says to be suspended may go on; zero where
+// SuspendedUntil is when calls that err says to be suspended may go on; zero where
 // it does not say that.
-func suspendedUntil(err error) time.Time {
+func SuspendedUntil(err error) time.Time {
 	var suspended *suspendedError
 	if errors.As(err, &suspended) {
 		return suspended.until
@@ -55,13 +55,13 @@ func suspendedUntil(err error) time.Time {
 	return time.Time{}
 }
 
-// caller is for whom the provider is called, as far as its failures are concerned.
-type caller struct{ number, client string }
+// Caller is for whom the provider is called, as far as its failures are concerned.
+type Caller struct{ Number, Client string }
 
 // Breaker keeps a provider that fails from being called, and bounds how many calls
 // are under way. One stands before each verifier account.
 type Breaker struct {
-	log             *zap.Logger
+	journal         *journal.Journal
 	outage, mistake *circuit
 	calls           calls
 
@@ -74,8 +74,8 @@ type Breaker struct {
 }
 
 // NewBreaker returns one that lets calls through.
-func NewBreaker(log *zap.Logger) *Breaker {
-	b := &Breaker{log: log, numbers: make(map[string]bool), clients: make(map[string]bool)}
+func NewBreaker(j *journal.Journal) *Breaker {
+	b := &Breaker{journal: j, numbers: make(map[string]bool), clients: make(map[string]bool)}
 	b.outage = b.newCircuit("outage", isOutage, func(c gobreaker.Counts) bool {
 		return c.ConsecutiveFailures >= outageFailures && b.failsForMany()
 	})
@@ -138,41 +138,41 @@ func (c *circuit) suspended() error {
 	return &suspendedError{until: time.Unix(0, c.until.Load())}
 }
 
-// Refuses returns why Start would let no call through; nil promises nothing. It
+// Refuses returns why AllowStart would let no call through; nil promises nothing. It
 // serves to ask before a start is counted.
-func (b *Breaker) Refuses(by caller) error {
+func (b *Breaker) Refuses(by Caller) error {
 	for _, c := range []*circuit{b.mistake, b.outage} {
 		if c.isOpen() {
 			return c.suspended()
 		}
 	}
-	if !b.calls.hasRoom(by.client) {
-		return errCrowded
+	if !b.calls.hasRoom(by.Client) {
+		return ErrCrowded
 	}
 	return nil
 }
 
-// Start lets the calls of a start through, or returns at once why not. Done is to
-// be called with their error, or with errNotCalled.
-func (b *Breaker) Start(by caller) (done func(error), err error) {
-	end, ok := b.calls.start(by.client)
+// AllowStart lets the calls of a start through, or returns at once why not. Done is to
+// be called with their error, or with ErrNotCalled.
+func (b *Breaker) AllowStart(by Caller) (done func(error), err error) {
+	end, ok := b.calls.start(by.Client)
 	if !ok {
-		return nil, errCrowded
+		return nil, ErrCrowded
 	}
 	return b.call(by, end, b.mistake, b.outage)
 }
 
-// Result is Start for the call for a result, which has been paid for: a mistake
+// AllowResult is AllowStart for the call for a result, which has been paid for: a mistake
 // that stops starts, like credits that have run out, does not stop it, and where
 // it is the last chance nor does an outage.
-func (b *Breaker) Result(by caller, isLast bool) (done func(error), err error) {
+func (b *Breaker) AllowResult(by Caller, isLast bool) (done func(error), err error) {
 	circuits := []*circuit{b.outage}
 	if isLast {
 		circuits = nil
 	}
 	end, ok := b.calls.result()
 	if !ok {
-		return nil, errCrowded
+		return nil, ErrCrowded
 	}
 	called, err := b.call(by, end, circuits...)
 	if err != nil {
@@ -191,7 +191,7 @@ func (b *Breaker) Result(by caller, isLast bool) (done func(error), err error) {
 
 // call asks the circuits whether to make a call. Only the first error that done is
 // told counts; with it, or where the call is refused, end is called.
-func (b *Breaker) call(by caller, end func(), circuits ...*circuit) (done func(error), err error) {
+func (b *Breaker) call(by Caller, end func(), circuits ...*circuit) (done func(error), err error) {
 	told := []func(error){func(err error) {
 		end()
 		b.note(by, err)
@@ -208,12 +208,12 @@ func (b *Breaker) call(by caller, end func(), circuits ...*circuit) (done func(e
 		counts := c != b.outage || !b.failsAlone(by)
 		tell, err := c.allow()
 		if err != nil {
-			done(errNotCalled)
+			done(ErrNotCalled)
 			return nil, err
 		}
 		told = append(told, func(err error) {
 			if !counts && isOutage(err) {
-				err = errNotCalled
+				err = ErrNotCalled
 			}
 			tell(err)
 		})
@@ -224,18 +224,18 @@ func (b *Breaker) call(by caller, end func(), circuits ...*circuit) (done func(e
 // failsAlone tells whether a failure of the call that is let through after an
 // outage would be the client's second in a row: what one client causes must not
 // keep the provider from being called.
-func (b *Breaker) failsAlone(by caller) bool {
+func (b *Breaker) failsAlone(by Caller) bool {
 	if b.outage.State() == gobreaker.StateClosed {
 		return false
 	}
 	// not before: the circuit, while it is locked, asks who fails
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return by.client == b.failedLast
+	return by.Client == b.failedLast
 }
 
 // note remembers whose calls have failed in a row.
-func (b *Breaker) note(by caller, err error) {
+func (b *Breaker) note(by Caller, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -244,12 +244,12 @@ func (b *Breaker) note(by caller, err error) {
 		clear(b.numbers)
 		clear(b.clients)
 	default:
-		b.failedLast = by.client
+		b.failedLast = by.Client
 		if len(b.numbers) < outageNumbers {
-			b.numbers[by.number] = true
+			b.numbers[by.Number] = true
 		}
 		if len(b.clients) < outageClients {
-			b.clients[by.client] = true
+			b.clients[by.Client] = true
 		}
 	}
 }
@@ -262,29 +262,23 @@ func (b *Breaker) failsForMany() bool {
 }
 
 func (b *Breaker) changed(cause string, to gobreaker.State) {
-	fields := []zap.Field{zap.String("cause", cause), zap.Stringer("state", to)}
 	if to == gobreaker.StateOpen {
-		b.log.Error("calls to the provider suspended", fields...)
+		b.journal.CallsSuspended(cause, to)
 		return
 	}
-	b.log.Warn("calls to the provider resumed", fields...)
+	b.journal.CallsResumed(cause, to)
 }
 
 // isOutage tells whether the provider failed: no answer, or nonsense. What one
 // number or one operator causes is none.
 func isOutage(err error) bool {
-	if errors.Is(err, provider.ErrLink) {
+	if errors.Is(err, ErrLink) {
 		return false // the provider has answered: it is that operator's URL
 	}
-	return err != nil && !isNoCall(err) && codeOf(err) == ProviderUnavailable
+	return err != nil && !isNoCall(err) && refusal.Of(err) == refusal.ProviderUnavailable
 }
 
 // isMistake tells whether the site's operator has to mend something.
 func isMistake(err error) bool {
-	return err != nil && !isNoCall(err) && codeOf(err) == ProviderMisconfigured
-}
-
-// isNoCall tells whether the provider was not asked at all.
-func isNoCall(err error) bool {
-	return errors.Is(err, errNotCalled) || errors.Is(err, errCache) || errors.Is(err, cache.ErrFull) || errors.Is(err, errTokenUsed)
+	return err != nil && !isNoCall(err) && refusal.Of(err) == refusal.ProviderMisconfigured
 }

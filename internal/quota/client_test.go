@@ -1,9 +1,6 @@
-package gate
+package quota
 
-import (
-	"net/http"
-	"testing"
-)
+import "testing"
 
 func TestClientAddressIsFolded(t *testing.T) {
 	tests := []struct{ name, address, near, wide string }{
@@ -21,9 +18,8 @@ func TestClientAddressIsFolded(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			g := &Gate{cfg: Config{ClientIP: func(*http.Request) string { return test.address }}}
-			if got := g.clientOf(nil); got.near != test.near || got.wide != test.wide {
-				t.Errorf("clientOf(%q) = %+v", test.address, got)
+			if got := ClientOf(test.address); got.near != test.near || got.wide != test.wide {
+				t.Errorf("ClientOf(%q) = %+v", test.address, got)
 			}
 		})
 	}

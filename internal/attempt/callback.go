@@ -1,0 +1,96 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/provider"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
+)
+
+// ComeBack takes a browser back in. It accepts the nonce once, in time, and from
+// the browser that started the attempt; from any other browser it ends the attempt
+// for good: somebody had a visitor open an operator link of his own. Query is the
+// callback's, as it arrived.
+func (d *Desk) ComeBack(ctx context.Context, v *Visitor, query string) Step {
+	rest, nonce, ok := d.Provider.ReadCallback(query)
+	if !ok {
+		return Problem{Code: refusal.AttemptUnknown}
+	}
+	id := ledger.AttemptID(nonce)
+	for {
+		step, err := d.arrive(context.WithoutCancel(ctx), v, id, rest) // a burning counts even if its cause hangs up
+		switch {
+		case errors.Is(err, ledger.ErrConflict): // another callback was faster: look again
+		case err != nil:
+			return Problem{d.Journal.Failed("callback", err), id}
+		case step != nil:
+			return step
+		default:
+			return d.proceed(ctx, v, id, time.Now().Add(settleTime))
+		}
+	}
+}
+
+// arrive does what a callback does to its attempt. Neither a step nor an error
+// means that the attempt goes on to its result.
+func (d *Desk) arrive(ctx context.Context, v *Visitor, id string, query url.Values) (Step, error) {
+	entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.AttemptKey(v.Realm, id))
+	if errors.Is(err, ledger.ErrNotFound) || (err == nil && entry.Value.Account != d.Account) {
+		return Problem{refusal.AttemptUnknown, id}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch a := entry.Value; {
+	case isOver(a):
+		return d.afterEnd(ctx, v, a), nil
+	case isLate(a):
+		return Problem{refusal.AttemptExpired, id}, d.expire(ctx, v, entry)
+	case !v.owns(a):
+		return Problem{refusal.BrowserMismatch, id}, d.burn(ctx, entry, "another browser came back")
+	case a.Phase != ledger.PhaseStarted:
+		return Pending{id, a.Return}, nil
+	default:
+		return d.accept(ctx, v, entry, query)
+	}
+}
+
+// accept takes the attempt: of all callbacks with its nonce one succeeds. What the
+// verifier refuses by an error of its own ends the attempt with its code; what is
+// not the provider's answer burns it.
+func (d *Desk) accept(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt], query url.Values) (Step, error) {
+	a := *entry.Value
+	state, err := d.Provider.Callback(a.State, query)
+	if errors.Is(err, provider.ErrForeign) {
+		return Problem{refusal.BrowserMismatch, entry.Key.Secret}, d.burn(ctx, entry, err.Error())
+	}
+	if err != nil {
+		return Ended{Return: a.Return}, d.finish(ctx, v, entry, d.Journal.Failed("callback", err))
+	}
+	now := time.Now()
+	a.Phase, a.State, a.ReturnedAt, a.AskAt = ledger.PhaseReturned, state, now, now
+	_, err = ledger.Swap(ctx, d.Ledger, entry, &a, d.Ledger.AttemptLife(&a))
+	return nil, err
+}
+
+// burn ends an attempt for good.
+func (d *Desk) burn(ctx context.Context, entry ledger.Entry[ledger.Attempt], why string) error {
+	ended, err := d.end(ctx, entry, string(refusal.BrowserMismatch))
+	if err == nil {
+		d.Journal.AttemptBurned(ctx, entry.Key.Secret, ended, why)
+	}
+	return err
+}
+
+// expire ends an attempt whose callback came too late. Of another's there is
+// nothing to end, and nothing to be told.
+func (d *Desk) expire(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt]) error {
+	if !v.owns(entry.Value) {
+		return nil
+	}
+	return d.finish(ctx, v, entry, refusal.AttemptExpired)
+}

@@ -1,0 +1,76 @@
+package attempt
+
+import (
+	"context"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
+)
+
+// verified is the outcome of an attempt that made a session.
+const verified = "verified"
+
+// end ends an attempt: of all who try one succeeds, and takes back what it has
+// counted. Outcome is verified or a code.
+func (d *Desk) end(ctx context.Context, entry ledger.Entry[ledger.Attempt], outcome string) (*ledger.Attempt, error) {
+	ended := *entry.Value
+	ended.Phase, ended.Outcome, ended.State = ledger.PhaseEnded, outcome, nil
+	ended.InFlight, ended.Counted = nil, nil
+	if _, err := ledger.Swap(ctx, d.Ledger, entry, &ended, d.Ledger.AttemptLife(&ended)); err != nil {
+		return nil, err
+	}
+	d.Quota.Release(ctx, entry.Value, outcome == verified)
+	return &ended, nil
+}
+
+// finish ends an attempt with a refusal, which its browser is told.
+func (d *Desk) finish(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt], code refusal.Code) error {
+	ended, err := d.end(ctx, entry, string(code))
+	if err != nil {
+		return err
+	}
+	d.Journal.NotVerified(ctx, entry.Key.Secret, ended, code)
+	return d.putRefusal(ctx, v, code)
+}
+
+func (d *Desk) putRefusal(ctx context.Context, v *Visitor, code refusal.Code) error {
+	return ledger.Put(ctx, d.Ledger, d.Ledger.RefusalKey(v.browser()), &ledger.Refusal{Code: string(code)}, forNow(d.RefusedTTL))
+}
+
+// isOver tells whether nothing can come of the attempt any more.
+func isOver(a *ledger.Attempt) bool {
+	switch a.Phase {
+	case ledger.PhaseStarted, ledger.PhaseReturned, ledger.PhaseProven:
+		return false
+	default:
+		return true
+	}
+}
+
+// isLate tells whether the attempt's browser did not come back in time.
+func isLate(a *ledger.Attempt) bool {
+	return a.Phase == ledger.PhaseStarted && !time.Now().Before(a.Deadline)
+}
+
+// afterEnd is what comes after the attempt's end, at a late callback or a reload: a
+// verified visitor goes on, any other is told why not.
+func (d *Desk) afterEnd(ctx context.Context, v *Visitor, a *ledger.Attempt) Step {
+	back := "/"
+	if v.owns(a) {
+		back = a.Return
+	}
+	found, err := d.Peek(ctx, v, d.Lenient())
+	switch {
+	case err != nil:
+		return Problem{Code: refusal.CacheUnavailable}
+	case found.Session != nil:
+		return Verified{Return: back}
+	case a.Outcome == string(refusal.BrowserMismatch):
+		return Problem{Code: refusal.BrowserMismatch}
+	case a.ReturnedAt.IsZero() && a.Outcome == string(refusal.AttemptExpired):
+		return Problem{Code: refusal.AttemptExpired}
+	default:
+		return Ended{Return: back, UnknownSession: found.Unknown}
+	}
+}

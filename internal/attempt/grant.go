@@ -1,0 +1,107 @@
+package attempt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
+)
+
+const (
+	// grantTTL is how long after a success its browser may come for the session
+	// once more.
+	grantTTL = 60 * time.Second
+	// maxGiven is how many parallel tabs may lose their session to one another.
+	maxGiven = 20
+)
+
+// settleBrowser records a success for its browser: its older sessions end, its
+// last refusal is forgotten, and it may fetch the new session once more. The
+// visitor is verified even where that fails.
+func (d *Desk) settleBrowser(ctx context.Context, v *Visitor, grant *ledger.Grant, older []cache.Ref) {
+	b := v.browser()
+	err := errors.Join(
+		ledger.Put(ctx, d.Ledger, d.Ledger.GrantKey(b), grant, d.Ledger.GrantLife(grant, b, grantTTL)),
+		d.Ledger.Remove(ctx, d.Ledger.RefusalKey(b).Ref()),
+		d.Ledger.Remove(ctx, older...),
+	)
+	if err != nil {
+		d.Journal.NotDone("browser's earlier state not cleared", err)
+	}
+}
+
+// GiveAgain gives the session of a recent success once more to the browser that
+// earned it, under a new id: a phone dropped the cookie, or the answer got lost. It
+// returns the code of a refusal, or neither where there is nothing to give.
+//
+// A browser without the cookie gets it once. One with the cookie of a session
+// that a parallel tab has just replaced keeps cookies all right: it gets one
+// as often as tabs can race, and what the other tabs hold stays.
+func (d *Desk) GiveAgain(ctx context.Context, v *Visitor, terms Terms) (*Issued, refusal.Code) {
+	if v.Browser == "" {
+		return nil, ""
+	}
+	ctx = context.WithoutCancel(ctx)
+	for range maxGiven {
+		entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.GrantKey(v.browser()))
+		if errors.Is(err, ledger.ErrNotFound) {
+			return nil, ""
+		}
+		if err != nil {
+			return nil, d.Journal.Failed("session", err)
+		}
+		grant := entry.Value
+		if !d.suits(v, grant.Session) || isTooOld(grant.Session, terms, time.Now()) {
+			return nil, ""
+		}
+		if grant.Given >= maxGiven || (grant.Given > 0 && v.Session == "") {
+			return nil, refusal.CookiesRequired
+		}
+		issued, err := d.give(ctx, v, entry)
+		switch {
+		case err == nil:
+			return issued, ""
+		case errors.Is(err, ledger.ErrConflict): // another tab was faster
+		case errors.Is(err, ledger.ErrNotFound):
+			return nil, "" // the browser has signed out
+		default:
+			return nil, d.Journal.Failed("session", err)
+		}
+	}
+	return nil, refusal.Busy
+}
+
+// give makes the session that a grant stands for, if the grant has not changed, and
+// as long as the attempt that it came of is remembered: a sign-out removes that
+// first, and then what it finds of sessions. Where the browser has lost the cookie
+// of the one it had, that one ends.
+func (d *Desk) give(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Grant]) (*Issued, error) {
+	given := *entry.Value
+	given.Given++
+	var lost []cache.Ref
+	if v.Session == "" {
+		var err error
+		if lost, err = d.Ledger.Find(ctx, v.browser().SessionsTag()); err != nil {
+			return nil, err
+		}
+	}
+	session := *given.Session
+	issued, err := d.putSession(ctx, v, &session)
+	if err != nil {
+		return nil, err
+	}
+	_, err = ledger.Get(ctx, d.Ledger, d.Ledger.AttemptKey(v.Realm, given.Attempt))
+	if err == nil {
+		_, err = ledger.Swap(ctx, d.Ledger, entry, &given, ledger.Life{Expires: entry.Record.Expires, Tags: entry.Record.Tags})
+	}
+	if err != nil {
+		d.discard(ctx, d.sessionRef(v, issued.ID))
+		return nil, err
+	}
+	d.discard(ctx, lost...)
+	d.Journal.SessionGivenAgain(&session)
+	return issued, nil
+}

@@ -1,0 +1,181 @@
+package gate
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/internal/attempt"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
+	"github.com/numberverify/caddy-number-verify/internal/quota"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
+)
+
+// form serves the form: what happens, the number field or the known number, and
+// one button. It calls nobody.
+func (x *exchange) form() {
+	query := x.visit.url.Query()
+	back := returnPath(query.Get("return"), x.cfg.Path)
+	terms := x.desk.Lenient()
+	terms.MaxAge = maxAge(query.Get("max_age"))
+	found, err := x.desk.Peek(x.r.Context(), &x.visitor, terms)
+	if err != nil {
+		x.problemPage(x.w, x.r, refusal.CacheUnavailable, back)
+		return
+	}
+	data := pages.Data{Return: back}
+	if found.Session != nil && query.Get("resume") != "" {
+		x.goOn(back)
+		return
+	}
+	if found.Session != nil {
+		data.ContinueURL = back
+	} else if x.visit.method == http.MethodGet && x.givenAgain(terms, back) {
+		return
+	}
+	if code := x.fillKnown(&data); code != "" {
+		x.refuseHere(code, back)
+		return
+	}
+	data.Code = string(x.desk.Refusal(x.r.Context(), &x.visitor))
+	x.renewBrowserCookie()
+	x.page(x.w, x.r, pages.Form, http.StatusOK, data)
+}
+
+// givenAgain answers a browser that has lost the session of a recent success, if it
+// is one.
+func (x *exchange) givenAgain(terms attempt.Terms, back string) bool {
+	issued, code := x.desk.GiveAgain(x.r.Context(), &x.visitor, terms)
+	switch {
+	case issued != nil:
+		x.setSessionCookie(issued)
+		x.goOn(back)
+		return true
+	case code != "":
+		x.refuseHere(code, back)
+		return true
+	default:
+		return false
+	}
+}
+
+// refuseHere shows the page of a problem in place of the form.
+func (x *exchange) refuseHere(code refusal.Code, back string) {
+	x.noteRefusal(code, "")
+	x.problemPage(x.w, x.r, code, back)
+}
+
+// goOn shows that the visitor is verified and goes on by itself. It is a page
+// and no redirect: some phones drop cookies that a redirect sets.
+func (x *exchange) goOn(back string) {
+	x.page(x.w, x.r, pages.Wait, http.StatusOK, pages.Data{Return: back, Done: true, RefreshURL: back})
+}
+
+// maxAge reads the age that the gate put into the form's address.
+func maxAge(s string) time.Duration {
+	seconds, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// fillKnown fills in the number that the site knows, masked. It returns a code
+// where the site should know it but does not, or not a usable one.
+func (x *exchange) fillKnown(data *pages.Data) refusal.Code {
+	if x.cfg.KnownNumber == nil {
+		return ""
+	}
+	if x.visitor.Number == "" {
+		return refusal.NumberUnknown
+	}
+	n, code := x.desk.ParseNumber(x.visitor.Number)
+	if code != "" {
+		return code
+	}
+	data.Known, data.Masked = true, phone.Mask(n.E164)
+	return ""
+}
+
+// renewBrowserCookie sets the cookie that binds attempts to this browser. A
+// browser keeps its value, so that attempts in parallel tabs hold.
+func (x *exchange) renewBrowserCookie() {
+	if x.visit.method != http.MethodGet {
+		return
+	}
+	id := x.visitor.Browser
+	if id == "" {
+		id = ledger.NewID()
+	}
+	x.setBrowserCookie(id)
+}
+
+func (x *exchange) setBrowserCookie(id string) {
+	c := x.origin.browserCookie
+	c.Value, c.MaxAge = id, int((24 * time.Hour).Seconds())
+	http.SetCookie(x.w, &c)
+}
+
+// start checks everything that costs nothing, then starts an attempt.
+func (x *exchange) start() {
+	if x.isEarly() {
+		x.problemJSON(x.w, http.StatusTooEarly, "")
+		return
+	}
+	fields, ok := x.ownFields()
+	if !ok {
+		return
+	}
+	back := returnPath(fields.Get("return"), x.cfg.Path)
+	if _, sessions := x.visit.cookie(x.origin.session); x.visitor.Browser == "" || sessions > 1 {
+		x.refuse(refusal.CookiesRequired, back)
+		return
+	}
+	n, code := x.startNumber(fields)
+	if code != "" {
+		x.startRefused(code, back, 0)
+		return
+	}
+	x.answerStart(x.desk.Start(x.r.Context(), &x.visitor, attempt.Order{
+		Number: n, Return: back, CallbackURL: x.origin.url + x.cfg.Path + "/callback",
+		Client: quota.ClientOf(x.cfg.ClientIP(x.r)),
+	}), back)
+}
+
+// startNumber is the number to verify: the known one, else the posted one.
+func (x *exchange) startNumber(fields url.Values) (phone.Number, refusal.Code) {
+	switch {
+	case x.cfg.KnownNumber != nil && x.visitor.Number == "":
+		return phone.Number{}, refusal.NumberUnknown
+	case x.cfg.KnownNumber != nil:
+		return x.desk.ParseNumber(x.visitor.Number)
+	case len(fields["number"]) != 1:
+		return phone.Number{}, refusal.NumberInvalid
+	default:
+		return x.desk.ParseNumber(fields.Get("number"))
+	}
+}
+
+// startRefused shows the form again with the reason. It does not repeat what was
+// typed: no page holds a full number. Another start may pass after retry, where
+// that is known.
+func (x *exchange) startRefused(code refusal.Code, back string, retry time.Duration) {
+	x.noteRefusal(code, "")
+	if retry <= 0 {
+		retry = code.Retry()
+	}
+	if wantsJSON(x.r) {
+		x.problemJSONRetry(x.w, code.Status(), code, retry)
+		return
+	}
+	data := pages.Data{Code: string(code), Return: back, RetryAfter: retry}
+	if x.fillKnown(&data) != "" {
+		x.problemPage(x.w, x.r, code, back)
+		return
+	}
+	x.renewBrowserCookie()
+	x.page(x.w, x.r, pages.Form, code.Status(), data)
+}

@@ -1,0 +1,64 @@
+package gate
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/internal/attempt"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
+)
+
+// answer takes the visitor to what comes next, always by a redirect, so that no
+// token of a callback stays in an address bar.
+func (x *exchange) answer(step attempt.Step) {
+	switch next := step.(type) {
+	case attempt.Verified:
+		if next.Issued != nil {
+			x.setSessionCookie(next.Issued)
+		}
+		x.redirect(x.w, returnPath(next.Return, x.cfg.Path))
+	case attempt.Pending:
+		x.redirect(x.w, x.waitURL(next.ID))
+	case attempt.Ended:
+		x.redirect(x.w, x.formURL(returnPath(next.Return, x.cfg.Path), 0, next.UnknownSession))
+	case attempt.Problem:
+		x.noteRefusal(next.Code, next.ID)
+		x.redirect(x.w, x.problemURL(next.Code))
+	case attempt.Gone: // nobody reads an answer
+	default:
+		x.redirect(x.w, x.problemURL(refusal.AttemptUnknown)) // fail closed
+	}
+}
+
+// answerStart answers a press of the button: what is wrong is told at once, on the
+// form.
+func (x *exchange) answerStart(step attempt.Step, back string) {
+	switch next := step.(type) {
+	case attempt.ToOperator:
+		x.sendTo(next.URL)
+	case attempt.Refused:
+		var retry time.Duration
+		if !next.RetryAt.IsZero() {
+			retry = time.Until(next.RetryAt)
+		}
+		x.startRefused(next.Code, back, retry)
+	default:
+		x.startRefused(refusal.ProviderUnavailable, back, 0) // fail closed
+	}
+}
+
+// sendTo sends the visitor to the operator.
+func (x *exchange) sendTo(location string) {
+	if wantsJSON(x.r) {
+		x.writeJSON(x.w, http.StatusOK, "application/json", map[string]string{"redirect_url": location})
+		return
+	}
+	x.redirect(x.w, location)
+}
+
+func (x *exchange) setSessionCookie(issued *attempt.Issued) {
+	c := x.origin.sessionCookie
+	c.Value = issued.ID
+	c.MaxAge = max(1, int(time.Until(issued.Ends).Seconds()))
+	http.SetCookie(x.w, &c)
+}

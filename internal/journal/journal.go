@@ -1,0 +1,192 @@
+// Package journal tells the site's operator of everything that happens to
+// attempts and sessions: one method for each. Nothing that it writes holds a full
+// number or address, a secret, or text of a remote side.
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+// Journal writes to the log.
+type Journal struct {
+	log     *zap.Logger
+	samples sampler
+}
+
+// New returns a journal that writes to log.
+func New(log *zap.Logger) *Journal { return &Journal{log: log} }
+
+// AttemptStarted: the visitor is sent to the operator.
+func (j *Journal) AttemptStarted(ctx context.Context, id string, a *ledger.Attempt) {
+	j.log.Info("attempt started", attempt(id), client(ctx), number(a.Number), zap.String("operator", a.Operator))
+}
+
+// AttemptBurned: the attempt ended for good, since its callback was not its
+// browser's or not its provider's.
+func (j *Journal) AttemptBurned(ctx context.Context, id string, a *ledger.Attempt, why string) {
+	j.log.Warn("attempt burned", attempt(id), code(refusal.BrowserMismatch), client(ctx), number(a.Number), zap.String("why", why))
+}
+
+// NotVerified: the attempt ended with a refusal.
+func (j *Journal) NotVerified(ctx context.Context, id string, a *ledger.Attempt, c refusal.Code) {
+	j.log.Info("not verified", attempt(id), code(c), client(ctx), number(a.Number), zap.String("operator", a.Operator))
+}
+
+// Verified: the attempt ended with a session.
+func (j *Journal) Verified(ctx context.Context, id string, a *ledger.Attempt, s *ledger.Session) {
+	j.log.Info("verified", attempt(id), client(ctx), zap.String("session", s.PublicID), number(s.Number),
+		zap.String("operator", s.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))
+}
+
+// SessionGivenAgain: a browser has lost its session's cookie, and got another.
+func (j *Journal) SessionGivenAgain(s *ledger.Session) {
+	j.log.Info("session given once more", zap.String("session", s.PublicID))
+}
+
+// SignedOut: so many sessions of a browser ended. PublicID is that of the one
+// whose cookie came along, "" where none did.
+func (j *Journal) SignedOut(sessions int, publicID string) {
+	fields := []zap.Field{zap.Int("sessions", sessions)}
+	if publicID != "" {
+		fields = append(fields, zap.String("session", publicID))
+	}
+	j.log.Info("signed out", fields...)
+}
+
+// SignOutFailed: some of the browser's sessions may still hold.
+func (j *Journal) SignOutFailed(err error) {
+	j.log.Error("sign-out failed", code(refusal.CacheUnavailable), zap.Error(err))
+}
+
+// Refused: a visitor was refused for a mistake of his; other refusals are told
+// where they arise. The attempt's id is "" where there is none.
+func (j *Journal) Refused(ctx context.Context, c refusal.Code, id string) {
+	if !c.IsMistake() {
+		return
+	}
+	fields := []zap.Field{code(c), client(ctx)}
+	if id != "" {
+		fields = append(fields, attempt(id))
+	}
+	j.log.Debug("visitor refused", fields...)
+}
+
+// LimitReached: a start was refused by a limit. Anybody can cause it, as often as
+// he likes, so it is logged in samples.
+func (j *Journal) LimitReached(ctx context.Context, limit, e164 string, c refusal.Code) {
+	if leftOut, ok := j.samples.take(limit); ok {
+		j.log.Warn("start refused by a limit", zap.String("limit", limit), code(c), client(ctx), number(e164), zap.Int64("left_out", leftOut))
+	}
+}
+
+// BudgetLow: so many of the starts that the global limit admits are used.
+func (j *Journal) BudgetLow(starts, limit int64) {
+	j.log.Warn("80 % of the global limit of starts is used", zap.Int64("starts", starts), zap.Int64("limit", limit))
+}
+
+// CallsSuspended: the provider is not called for a while.
+func (j *Journal) CallsSuspended(cause string, state fmt.Stringer) {
+	j.log.Error("calls to the provider suspended", zap.String("cause", cause), zap.Stringer("state", state))
+}
+
+// CallsResumed: the provider is called again, or on trial.
+func (j *Journal) CallsResumed(cause string, state fmt.Stringer) {
+	j.log.Warn("calls to the provider resumed", zap.String("cause", cause), zap.Stringer("state", state))
+}
+
+// NotCalled: the provider was not called, and why. While that holds anybody can
+// cause it, so it is logged in samples. It returns the visitor's code.
+func (j *Journal) NotCalled(step string, err error) refusal.Code {
+	c := refusal.Of(err)
+	if leftOut, ok := j.samples.take("provider not called"); ok {
+		j.log.Info("provider not called", zap.String("step", step), code(c), zap.Error(err), zap.Int64("left_out", leftOut))
+	}
+	return c
+}
+
+// Failed: a step failed in a way that the site's operator may have to act on. It
+// returns the visitor's code.
+func (j *Journal) Failed(step string, err error) refusal.Code {
+	c := refusal.Of(err)
+	fields := []zap.Field{zap.String("step", step), code(c), zap.Error(err)}
+	told, _ := errors.AsType[*verifier.Error](err)
+	if told != nil {
+		fields = append(fields, zap.String("error_id", told.ID), zap.String("operator", told.Operator))
+		if told.Hint != "" {
+			fields = append(fields, zap.String("hint", told.Hint))
+		}
+	}
+	j.log.Log(severity(c, told, err), "verification failed", fields...)
+	return c
+}
+
+// severity is an error where somebody has to mend something, a warning where more
+// of the same would be a reason to look.
+func severity(c refusal.Code, told *verifier.Error, err error) zapcore.Level {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return zapcore.DebugLevel // the visitor went away
+	case c == refusal.ProviderMisconfigured, c == refusal.ProviderUnavailable, c == refusal.CacheUnavailable:
+		return zapcore.ErrorLevel
+	case c == refusal.OperatorUnavailable, c == refusal.Busy, told != nil && told.Hint != "":
+		return zapcore.WarnLevel
+	default:
+		return zapcore.InfoLevel
+	}
+}
+
+// LookupFailed: the cache did not answer whether there is a session.
+func (j *Journal) LookupFailed(err error) {
+	j.log.Error("session lookup failed", code(refusal.CacheUnavailable), zap.Error(err))
+}
+
+// NotDone: something could not be stored or removed, without harm to the visitor.
+func (j *Journal) NotDone(message string, err error) {
+	j.log.Warn(message, zap.Error(err))
+}
+
+// AnswerNotEncoded: an answer could not be written as JSON.
+func (j *Journal) AnswerNotEncoded(err error) { j.log.Error("answer not encoded", zap.Error(err)) }
+
+// PageNotRendered: a page's template failed.
+func (j *Journal) PageNotRendered(page string, err error) {
+	j.log.Error("page not rendered", zap.String("page", page), zap.Error(err))
+}
+
+// VerifierPanicked and CachePanicked tell where it was and the type of the value,
+// but not its text.
+func (j *Journal) VerifierPanicked(step string, p any) {
+	j.log.Error("verifier panicked", zap.String("step", step), code(refusal.ProviderUnavailable),
+		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+}
+
+// CachePanicked: see VerifierPanicked; the step is a method of the cache.
+func (j *Journal) CachePanicked(step string, p any) {
+	j.log.Error("cache panicked", zap.String("step", step), code(refusal.CacheUnavailable), zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+}
+
+// OtherSecret: another node of the account derives the keys of its index from
+// another secret. It is told once a minute at most.
+func (j *Journal) OtherSecret() {
+	const message = "cache is used with another secret as well"
+	if _, ok := j.samples.takeEvery(time.Minute, message); ok {
+		j.log.Error(message, zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then one does not find or count what the other stores. Expected once where the secret was just changed"))
+	}
+}
+
+func attempt(id string) zap.Field { return zap.String("attempt", ledger.PublicID(id)) }
+
+func number(e164 string) zap.Field { return zap.String("number", phone.Mask(e164)) }
+
+func code(c refusal.Code) zap.Field { return zap.String("code", string(c)) }
