@@ -2,9 +2,7 @@ package bolt
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
+	"github.com/numberverify/caddy-number-verify/internal/option"
 )
 
 func init() {
@@ -47,25 +46,30 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
+// options are those of the block.
+func (m *Module) options() option.Set {
+	return option.Set{Owner: "cache bolt", Options: []option.Option{
+		option.Word("secret", &m.IndexSecret).Checked(cache.CheckSecret),
+	}}
+}
+
 // Provision resolves placeholders. It opens nothing.
 func (m *Module) Provision(caddy.Context) error {
-	repl := caddy.NewReplacer()
-	path, err := repl.ReplaceOrErr(m.File, true, true)
-	if err != nil {
-		return fmt.Errorf("cache bolt: file: %w", err)
-	}
-	if path == "" {
+	if m.File == "" {
 		return errors.New("cache bolt: file is required: write 'cache bolt /var/lib/caddy/number-verify.db'")
 	}
-	if m.IndexSecret != "" {
-		if m.secret, err = repl.ReplaceOrErr(m.IndexSecret, true, true); err != nil {
-			return errors.New("cache bolt: secret: its placeholder is empty or unknown: set it, or remove the line to use the verifier's secret")
-		}
-		if err := cache.CheckSecret(m.secret); err != nil {
-			return fmt.Errorf("cache bolt: secret %w", err)
-		}
+	resolved := *m
+	set := resolved.options()
+	set.Options = append(set.Options, option.Word("file", &resolved.File))
+	if err := set.Resolve(); err != nil {
+		return err
 	}
-	m.path, err = filepath.Abs(path)
+	if wrong := set.Check(true); wrong != nil {
+		return wrong
+	}
+	m.secret = resolved.IndexSecret
+	path, err := filepath.Abs(resolved.File)
+	m.path = path
 	return err
 }
 
@@ -95,26 +99,11 @@ func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return d.Err("cache bolt takes exactly one file: write 'cache bolt /var/lib/caddy/number-verify.db'")
 	}
 	m.File = args[0]
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		if name := d.Val(); name != "secret" {
-			return d.Errf("cache bolt: unknown subdirective %q; there is just secret", name)
-		}
-		if m.IndexSecret != "" {
-			return d.Err("cache bolt: secret is set twice; keep one")
-		}
-		args := d.RemainingArgs()
-		if len(args) != 1 || args[0] == "" {
-			return d.Err("cache bolt: secret takes exactly one value, like {env.NUMBER_VERIFY_SECRET}") // never echo it
-		}
-		m.IndexSecret = args[0]
-		if strings.Contains(m.IndexSecret, "{") {
-			continue // checked when it is resolved
-		}
-		if err := cache.CheckSecret(m.IndexSecret); err != nil {
-			return d.Errf("cache bolt: secret %w", err)
-		}
+	block, err := m.options().Read(d)
+	if err != nil {
+		return err
 	}
-	return nil
+	return block.At(m.options().Check(false))
 }
 
 // Interface guards

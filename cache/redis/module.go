@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/option"
 )
 
 func init() {
@@ -29,9 +31,8 @@ func init() {
 }
 
 const (
-	defaultPort  = "6379"
-	maxStale     = 10 * time.Second
-	addressesFix = "name host:port of one server, or of some nodes of a Cluster: 'cache redis localhost:6379'"
+	defaultPort = "6379"
+	maxStale    = 10 * time.Second
 )
 
 // Module keeps attempts, sessions and limits in Redis or Valkey, so that several
@@ -116,8 +117,8 @@ func (m *Module) Provision(caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := resolved.check(); err != nil {
-		return err
+	if wrong := resolved.check(true); wrong != nil {
+		return wrong
 	}
 	m.secret = resolved.IndexSecret
 	m.opts = Options{
@@ -127,7 +128,7 @@ func (m *Module) Provision(caddy.Context) error {
 	for _, address := range resolved.Addresses {
 		host, port, err := splitAddress(address)
 		if err != nil {
-			return mistaken("addresses", addressesFix)
+			return errAddresses
 		}
 		m.opts.Addresses = append(m.opts.Addresses, net.JoinHostPort(host, port))
 	}
@@ -157,84 +158,119 @@ func (m *Module) storeName(addresses []string, files string) string {
 	return "redis " + strings.Join(addresses, ",") + " " + hex.EncodeToString(mac.Sum(nil)[:6])
 }
 
+// owner names the module in errors, as it is written in a Caddyfile.
+const owner = "cache redis"
+
+// options are those of the block: how each is written in a Caddyfile, where it goes,
+// and what may stand there.
+func (m *Module) options() option.Set {
+	return option.Set{Owner: owner, Options: []option.Option{
+		option.Word("username", &m.Username),
+		option.Word("password", &m.Password),
+		option.Custom("db", m.readDB),
+		option.Custom("tls", m.readTLS),
+		option.Word("prefix", &m.Prefix),
+		option.Duration("timeout", &m.Timeout),
+		option.Duration("stale_if_error", &m.StaleIfError),
+		option.Word("secret", &m.IndexSecret).Checked(cache.CheckSecret),
+	}}
+}
+
+func (t *TLS) options() []option.Option {
+	return []option.Option{
+		option.Word("ca", &t.CA),
+		option.Custom("certificate", t.readCertificate, &t.Certificate, &t.Key),
+		option.Word("server_name", &t.ServerName),
+	}
+}
+
+func (m *Module) readDB(l *option.Line) error {
+	args, err := l.Args()
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseUint(strings.Join(args, " "), 10, 16)
+	if err != nil {
+		return l.Errf("must be a number such as 0")
+	}
+	m.DB = int(n)
+	return nil
+}
+
+func (m *Module) readTLS(l *option.Line) error {
+	m.TLS = new(TLS)
+	_, err := l.Block(m.TLS.options()...)
+	return err
+}
+
+func (t *TLS) readCertificate(l *option.Line) error {
+	args, err := l.Args()
+	if err != nil {
+		return err
+	}
+	if len(args) != 2 {
+		return l.Errf("takes two files: the certificate's and its key's")
+	}
+	t.Certificate, t.Key = args[0], args[1]
+	return nil
+}
+
 // resolve returns the module with its placeholders resolved.
 func (m *Module) resolve() (*Module, error) {
-	repl := caddy.NewReplacer()
 	resolved := *m
-	resolved.Addresses = append([]string(nil), m.Addresses...)
-	options := map[string]*string{
-		"username": &resolved.Username, "password": &resolved.Password,
-		"prefix": &resolved.Prefix, "secret": &resolved.IndexSecret,
+	set := resolved.options()
+	set.Options = append(set.Options, option.Words("addresses", &resolved.Addresses))
+	if err := set.Resolve(); err != nil {
+		return nil, err
 	}
-	for i := range resolved.Addresses {
-		options["address "+strconv.Itoa(i+1)] = &resolved.Addresses[i]
+	if m.TLS == nil {
+		return &resolved, nil
 	}
-	if m.TLS != nil {
-		own := *m.TLS
-		resolved.TLS = &own
-		for name, value := range own.options() {
-			options["tls "+name] = value
-		}
-	}
-	for name, value := range options {
-		if *value == "" {
-			continue
-		}
-		text, err := repl.ReplaceOrErr(*value, true, true)
-		if err != nil || text == "" {
-			// never with the value: it may be a secret
-			return nil, mistaken(name, "holds a placeholder that is empty or unknown: set what it stands for")
-		}
-		*value = text
-	}
-	return &resolved, nil
+	own := *m.TLS
+	resolved.TLS = &own
+	return &resolved, option.Set{Owner: owner + ": tls", Options: own.options()}.Resolve()
 }
 
+// placeholder is what a prefix may hold braces for before it is resolved.
 var placeholder = regexp.MustCompile(`\{[^{}.]+\.[^{}]*\}`)
 
-// written is what of the module can be checked before it is resolved.
-func (m *Module) written() *Module {
-	written := *m
-	written.Prefix = placeholder.ReplaceAllString(m.Prefix, "")
-	if strings.Contains(m.IndexSecret, "{") {
-		written.IndexSecret = ""
+// check returns the first mistake, or nil. What holds a placeholder cannot be checked
+// before it is resolved, and passes until then.
+func (m *Module) check(resolved bool) *option.Mistake {
+	prefix := m.Prefix
+	if !resolved {
+		prefix = placeholder.ReplaceAllString(prefix, "")
 	}
-	return &written
-}
-
-// check finds the first mistake of a module that is resolved, or written.
-func (m *Module) check() error {
+	set := m.options()
 	switch {
-	case len(m.Addresses) == 0:
-		return mistaken("addresses", addressesFix)
+	case len(m.Addresses) == 0 || slices.ContainsFunc(m.Addresses, isNoAddress(resolved)):
+		return errAddresses
 	case m.Username != "" && m.Password == "":
-		return mistaken("password", "is required with username: add 'password {env.REDIS_PASSWORD}'")
+		return set.Wrong("password", "is required with username: add 'password {env.REDIS_PASSWORD}'")
 	case m.DB < 0:
-		return mistaken("db", "must be 0 or more")
+		return set.Wrong("db", "must be 0 or more")
 	case m.DB > 0 && len(m.Addresses) > 1:
-		return mistaken("db", "must be 0 for a Cluster: remove it, or name one address")
-	case m.Timeout < 0:
-		return mistaken("timeout", "must be longer than 0; write it like 250ms")
-	case m.StaleIfError < 0 || time.Duration(m.StaleIfError) > maxStale:
-		return mistaken("stale_if_error", "must be longer than 0 and at most 10s; write it like 5s")
-	case strings.ContainsAny(m.Prefix, "{}"):
-		return mistaken("prefix", "must hold no braces, by which a Cluster places keys: write 'prefix shop:'")
-	case m.IndexSecret != "" && cache.CheckSecret(m.IndexSecret) != nil:
-		return mistaken("secret", cache.CheckSecret(m.IndexSecret).Error())
+		return set.Wrong("db", "must be 0 for a Cluster: remove it, or name one address")
+	case time.Duration(m.StaleIfError) > maxStale:
+		return set.Wrong("stale_if_error", "must be at most 10s; write it like 5s")
+	case strings.ContainsAny(prefix, "{}"):
+		return set.Wrong("prefix", "must hold no braces, by which a Cluster places keys: write 'prefix shop:'")
 	case m.TLS != nil && (m.TLS.Certificate == "") != (m.TLS.Key == ""):
-		return mistaken("tls", "certificate and key belong together: write 'certificate <file> <key file>'")
+		return set.Wrong("tls", "certificate and key belong together: write 'certificate <file> <key file>'")
 	default:
-		return nil
+		return set.Check(resolved)
 	}
 }
 
-// optionError is a mistake in one option. It never holds a value: it may be a
-// secret.
-type optionError struct{ option, text string }
+var errAddresses = &option.Mistake{Owner: owner, Option: "addresses", Text: "name host:port of one server, or of some nodes of a Cluster: 'cache redis localhost:6379'"}
 
-func (e *optionError) Error() string { return "cache redis: " + e.option + " " + e.text }
-
-func mistaken(option, text string) error { return &optionError{option, text} }
+func isNoAddress(resolved bool) func(string) bool {
+	known := option.Known(resolved)
+	return func(s string) bool {
+		_, _, err := splitAddress(s)
+		return known(s) && err != nil
+	}
+}
 
 // splitAddress reads host, host:port, [IPv6] or [IPv6]:port.
 func splitAddress(address string) (host, port string, err error) {
@@ -249,10 +285,6 @@ func splitAddress(address string) (host, port string, err error) {
 		return "", "", errors.New("no port")
 	}
 	return host, port, nil
-}
-
-func (t *TLS) options() map[string]*string {
-	return map[string]*string{"ca": &t.CA, "certificate": &t.Certificate, "key": &t.Key, "server_name": &t.ServerName}
 }
 
 // content is what stands in the files, as far as they can be read.
@@ -272,11 +304,11 @@ func (t *TLS) config() (*tls.Config, error) {
 	if t.CA != "" {
 		text, err := os.ReadFile(t.CA)
 		if err != nil {
-			return nil, fmt.Errorf("cache redis: tls ca: %w", err)
+			return nil, fmt.Errorf("cache redis: tls: ca: %w", err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, mistaken("tls ca", "is a file that holds no certificate (PEM)")
+			return nil, errors.New("cache redis: tls: ca is a file that holds no certificate (PEM)")
 		}
 	}
 	if t.Certificate == "" {
@@ -284,7 +316,7 @@ func (t *TLS) config() (*tls.Config, error) {
 	}
 	pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
 	if err != nil {
-		return nil, fmt.Errorf("cache redis: tls certificate: %w", err)
+		return nil, fmt.Errorf("cache redis: tls: certificate: %w", err)
 	}
 	config.Certificates = []tls.Certificate{pair}
 	return config, nil
@@ -326,106 +358,12 @@ func (m *Module) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, error) {
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // "redis"
-	start := *d
 	m.Addresses = d.RemainingArgs()
-	if err := m.checkAddresses(); err != nil {
-		return d.WrapErr(err)
-	}
-	set := make(map[string]caddyfile.Dispenser)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		if first, ok := set[name]; ok {
-			return d.Errf("cache redis: %s is set twice, first in line %d; keep one", name, first.Line())
-		}
-		set[name] = *d
-		if err := m.option(d, name); err != nil {
-			return err
-		}
-	}
-	err := m.written().check()
-	var wrong *optionError
-	if !errors.As(err, &wrong) {
+	block, err := m.options().Read(d)
+	if err != nil {
 		return err
 	}
-	if at, ok := set[wrong.option]; ok {
-		return at.WrapErr(err)
-	}
-	return start.WrapErr(err)
-}
-
-func (m *Module) checkAddresses() error {
-	for _, address := range m.Addresses {
-		if strings.Contains(address, "{") {
-			continue // checked when it is resolved
-		}
-		if _, _, err := splitAddress(address); err != nil {
-			return mistaken("addresses", addressesFix)
-		}
-	}
-	if len(m.Addresses) == 0 {
-		return mistaken("addresses", addressesFix)
-	}
-	return nil
-}
-
-// option reads one subdirective. Its errors never repeat a value: it may be a
-// secret.
-func (m *Module) option(d *caddyfile.Dispenser, name string) error {
-	if name == "tls" {
-		return m.tls(d)
-	}
-	texts := map[string]*string{
-		"username": &m.Username, "password": &m.Password, "prefix": &m.Prefix, "secret": &m.IndexSecret,
-	}
-	durations := map[string]*caddy.Duration{"timeout": &m.Timeout, "stale_if_error": &m.StaleIfError}
-	text, duration := texts[name], durations[name]
-	if text == nil && duration == nil && name != "db" {
-		return d.Errf("cache redis: unknown subdirective %q; there are username, password, db, tls, prefix, timeout, stale_if_error, secret", name)
-	}
-	args := d.RemainingArgs()
-	if len(args) != 1 || args[0] == "" {
-		return d.Errf("cache redis: %s takes exactly one value; put quotes around one with blanks", name)
-	}
-	switch {
-	case text != nil:
-		*text = args[0]
-	case duration != nil:
-		parsed, err := caddy.ParseDuration(args[0])
-		if err != nil || parsed <= 0 {
-			return d.Errf("cache redis: %s must be a duration longer than 0; write it like 5s", name)
-		}
-		*duration = caddy.Duration(parsed)
-	default:
-		n, err := strconv.ParseUint(args[0], 10, 16)
-		if err != nil {
-			return d.Err("cache redis: db must be a number such as 0")
-		}
-		m.DB = int(n)
-	}
-	return nil
-}
-
-func (m *Module) tls(d *caddyfile.Dispenser) error {
-	m.TLS = new(TLS)
-	if d.NextArg() {
-		return d.Err("cache redis: tls takes no arguments; write just tls, or a block with ca, certificate, server_name")
-	}
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name, args := d.Val(), d.RemainingArgs()
-		switch {
-		case name == "certificate" && len(args) == 2:
-			m.TLS.Certificate, m.TLS.Key = args[0], args[1]
-		case name == "certificate":
-			return d.Err("cache redis: tls certificate takes two files: the certificate's and its key's")
-		case name != "ca" && name != "server_name":
-			return d.Errf("cache redis: unknown subdirective %q of tls; there are ca, certificate, server_name", name)
-		case len(args) != 1 || args[0] == "":
-			return d.Errf("cache redis: tls %s takes exactly one value", name)
-		default:
-			*m.TLS.options()[name] = args[0]
-		}
-	}
-	return nil
+	return block.At(m.check(false))
 }
 
 // Interface guards

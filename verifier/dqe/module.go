@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/numberverify/caddy-number-verify/internal/address"
+	"github.com/numberverify/caddy-number-verify/internal/option"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -83,34 +82,11 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// placeholder is a value that is nothing else, so that it can be repeated in an
-// error. Braces in a value may be a secret's own.
-var placeholder = regexp.MustCompile(`^\{(?:env|file)\.[^{}]+\}$`)
-
 // Provision resolves the placeholders. It calls nobody.
 func (m *Module) Provision(ctx caddy.Context) error {
 	resolved := *m
-	resolved.OperatorHosts = slices.Clone(m.OperatorHosts)
-	repl := caddy.NewReplacer()
-	for _, o := range resolved.strings() {
-		if *o.value == "" || o.name == "token" {
-			continue // a token is read for each attempt
-		}
-		value, err := repl.ReplaceOrErr(*o.value, true, true)
-		if err != nil && o.name == "client_secret" && !placeholder.MatchString(*o.value) {
-			return &optionError{o.name, "has braces, or its placeholder is empty or unknown: write the secret into a variable, and just {env.DQE_CLIENT_SECRET} here"}
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", o.name, err)
-		}
-		*o.value = value
-	}
-	for i, host := range resolved.OperatorHosts {
-		value, err := repl.ReplaceOrErr(host, true, true)
-		if err != nil {
-			return fmt.Errorf("operator_hosts: %w", err)
-		}
-		resolved.OperatorHosts[i] = value
+	if err := resolved.options().Resolve(); err != nil {
+		return err
 	}
 	if wrong := resolved.check(true); wrong != nil {
 		return wrong
@@ -130,18 +106,13 @@ func (m *Module) HasSecret() bool { return m.ClientSecret != "" }
 func (m *Module) settings() (settings, error) {
 	server, err := url.Parse(m.Server)
 	if err != nil {
-		return settings{}, errors.New("server: not a URL")
+		return settings{}, errors.New("verifier dqe: server is no address") // the cause would repeat it
 	}
 	s := settings{
 		server: server, licence: m.Licence, name: m.Name, clientSecret: m.ClientSecret,
-		get: m.Method == "get", numberFormat: phone.Format(cmp.Or(m.NumberFormat, string(phone.National))), timeout: time.Duration(m.Timeout),
-		operatorHosts: m.OperatorHosts, callbackToken: m.CallbackToken,
-	}
-	if s.timeout == 0 {
-		s.timeout = 5 * time.Second
-	}
-	if s.callbackToken == "" {
-		s.callbackToken = callbackLog
+		get: m.Method == "get", numberFormat: m.format(),
+		timeout:       time.Duration(cmp.Or(m.Timeout, caddy.Duration(5*time.Second))),
+		operatorHosts: m.OperatorHosts, callbackToken: cmp.Or(m.CallbackToken, callbackLog),
 	}
 	if template := m.StaticToken; template != "" {
 		s.token = func() (string, error) {
@@ -152,12 +123,17 @@ func (m *Module) settings() (settings, error) {
 	return s, nil
 }
 
-// CheckCountries implements verifier.CountryChecker.
+func (m *Module) format() phone.Format {
+	return phone.Format(cmp.Or(m.NumberFormat, string(phone.National)))
+}
+
+// CheckCountries implements verifier.CountryChecker. Before the module is provisioned,
+// a number_format that is not known yet passes.
 func (m *Module) CheckCountries(countries []string) error {
-	format := phone.Format(cmp.Or(m.NumberFormat, string(phone.National)))
+	format := m.format()
 	if m.client != nil {
 		format = m.numberFormat
-	} else if hasPlaceholder(m.NumberFormat) {
+	} else if option.HasPlaceholder(m.NumberFormat) {
 		return nil
 	}
 	for _, country := range countries {
@@ -169,89 +145,67 @@ func (m *Module) CheckCountries(countries []string) error {
 	return nil
 }
 
-type option struct {
-	name  string
-	value *string
+// options are those of the module: how each is written in a Caddyfile, where it goes,
+// and what may stand there.
+func (m *Module) options() option.Set {
+	return option.Set{Owner: "verifier dqe", Options: []option.Option{
+		option.Word("server", &m.Server).Checked(checkServer),
+		option.Word("licence", &m.Licence),
+		option.Word("name", &m.Name),
+		option.Word("client_secret", &m.ClientSecret),
+		option.Word("token", &m.StaticToken).Unresolved(), // it is read for each attempt
+		option.Word("method", &m.Method).OneOf("post", "get"),
+		option.Word("number_format", &m.NumberFormat).OneOf("national", "e164", "msisdn", "idd"),
+		option.Duration("timeout", &m.Timeout),
+		option.Words("operator_hosts", &m.OperatorHosts).Checked(checkHost),
+		option.Word("callback_token", &m.CallbackToken).OneOf(callbackLog, callbackRequire, callbackIgnore),
+	}}
 }
 
-func (m *Module) strings() []option {
-	return []option{
-		{"server", &m.Server},
-		{"licence", &m.Licence},
-		{"name", &m.Name},
-		{"client_secret", &m.ClientSecret},
-		{"token", &m.StaticToken},
-		{"method", &m.Method},
-		{"number_format", &m.NumberFormat},
-		{"callback_token", &m.CallbackToken},
-	}
-}
-
-// optionError is a mistake in one option.
-type optionError struct{ option, text string }
-
-func (e *optionError) Error() string { return "verifier dqe: " + e.option + " " + e.text }
-
-// words are the options with a fixed choice.
-var words = map[string][]string{
-	"method":         {"post", "get"},
-	"number_format":  {"national", "e164", "msisdn", "idd"},
-	"callback_token": {callbackLog, callbackRequire, callbackIgnore},
-}
-
-// check finds the first mistake. What holds a placeholder cannot be checked
-// before it is resolved, and passes until then; once resolved, everything is
-// checked, whatever it holds. Its texts repeat no value: a placeholder may have
-// yielded a secret.
-func (m *Module) check(resolved bool) *optionError {
-	known := func(s string) bool { return resolved || !hasPlaceholder(s) }
-	for _, o := range m.strings()[:3] {
-		if *o.value == "" {
-			return &optionError{o.name, "is required: add '" + o.name + " ...' as DQE gave it to you"}
-		}
+// check returns the first mistake, or nil. What holds a placeholder cannot be checked
+// before it is resolved, and passes until then; once resolved, everything is checked,
+// whatever it holds.
+func (m *Module) check(resolved bool) *option.Mistake {
+	set := m.options()
+	required := func(name string) *option.Mistake {
+		return set.Wrong(name, "is required: add '"+name+" ...' as DQE gave it to you")
 	}
 	switch {
+	case m.Server == "":
+		return required("server")
+	case m.Licence == "":
+		return required("licence")
+	case m.Name == "":
+		return required("name")
 	case m.ClientSecret == "" && m.StaticToken == "":
-		return &optionError{"client_secret", "is required: add 'client_secret {env.DQE_CLIENT_SECRET}', or a token from elsewhere"}
+		return set.Wrong("client_secret", "is required: add 'client_secret {env.DQE_CLIENT_SECRET}', or a token from elsewhere")
 	case m.ClientSecret != "" && m.StaticToken != "":
-		return &optionError{"token", "and client_secret exclude each other: keep one"}
-	case m.Timeout < 0:
-		return &optionError{"timeout", "must be longer than 0; write it like 5s"}
+		return set.Wrong("token", "and client_secret exclude each other: keep one")
 	}
-	if known(m.Server) {
-		if text := checkServer(m.Server); text != "" {
-			return &optionError{"server", text}
-		}
-	}
-	for _, o := range m.strings() {
-		allowed, ok := words[o.name]
-		if ok && *o.value != "" && known(*o.value) && !slices.Contains(allowed, *o.value) {
-			return &optionError{o.name, "is none of " + strings.Join(allowed, ", ")}
-		}
-	}
-	for _, host := range m.OperatorHosts {
-		if name := strings.TrimPrefix(host, "*."); known(host) && (name == "" || strings.ContainsAny(name, "*/:@{} ")) {
-			return &optionError{"operator_hosts", "holds what is no host; write it like op.example.com or *.example.com"}
-		}
-	}
-	return nil
+	return set.Check(resolved)
 }
 
-func checkServer(s string) string {
+func checkServer(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Hostname() == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return "is no address; write it like https://idmobile.example.com"
+		return errors.New("is no address; write it like https://idmobile.example.com")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return "must be an address alone, without user, query or fragment"
+		return errors.New("must be an address alone, without user, query or fragment")
 	case u.Scheme == "http" && !address.IsLoopback(u.Hostname()):
-		return "must begin with https://: secrets and numbers are sent there"
+		return errors.New("must begin with https://: secrets and numbers are sent there")
 	default:
-		return ""
+		return nil
 	}
 }
 
-func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
+func checkHost(host string) error {
+	name := strings.TrimPrefix(host, "*.")
+	if name == "" || strings.ContainsAny(name, "*/:@{} ") {
+		return errors.New("holds what is no host; write it like op.example.com or *.example.com")
+	}
+	return nil
+}
 
 // UnmarshalCaddyfile sets up the module from Caddyfile tokens. Syntax:
 //
@@ -269,62 +223,14 @@ func hasPlaceholder(s string) bool { return strings.Contains(s, "{") }
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume the module's name
-	start := *d
-	if d.NextArg() {
-		return d.Err("verifier dqe takes no arguments; put its options in a block") // never echo: it may be a secret
+	if next := *d; next.NextArg() {
+		return next.Err("verifier dqe takes no arguments; put its options in a block") // never echo: it may be a secret
 	}
-	set := make(map[string]caddyfile.Dispenser)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		if first, ok := set[name]; ok {
-			return d.Errf("verifier dqe: %s is set twice, first in line %d; keep one", name, first.Line())
-		}
-		set[name] = *d
-		if err := m.option(d, name); err != nil {
-			return err
-		}
+	block, err := m.options().Read(d)
+	if err != nil {
+		return err
 	}
-	wrong := m.check(false)
-	if wrong == nil {
-		return nil
-	}
-	if at, ok := set[wrong.option]; ok {
-		return at.Err(wrong.Error())
-	}
-	return start.Err(wrong.Error())
-}
-
-// option reads one subdirective. Its errors never repeat a value: it may be a
-// secret.
-func (m *Module) option(d *caddyfile.Dispenser, name string) error {
-	args := d.RemainingArgs()
-	if next := *d; !next.NextLine() && next.Next() { // a block, an empty one too
-		return d.Errf("verifier dqe: %s takes no block", name)
-	}
-	if name == "operator_hosts" {
-		if len(args) == 0 {
-			return d.Err("verifier dqe: operator_hosts takes one or more hosts, like *.example.com")
-		}
-		m.OperatorHosts = args
-		return nil
-	}
-	known := slices.IndexFunc(m.strings(), func(o option) bool { return o.name == name })
-	if known < 0 && name != "timeout" {
-		return d.Errf("verifier dqe: unknown subdirective %q; there are server, licence, name, client_secret, token, method, number_format, timeout, operator_hosts, callback_token", name)
-	}
-	if len(args) != 1 || args[0] == "" {
-		return d.Errf("verifier dqe: %s takes exactly one value; put quotes around one with blanks", name)
-	}
-	if name != "timeout" {
-		*m.strings()[known].value = args[0]
-		return nil
-	}
-	parsed, err := caddy.ParseDuration(args[0])
-	if err != nil || parsed <= 0 {
-		return d.Errf("verifier dqe: timeout %q must be a duration longer than 0; write it like 5s", args[0])
-	}
-	m.Timeout = caddy.Duration(parsed)
-	return nil
+	return block.At(m.check(false))
 }
 
 // Interface guards
