@@ -49,10 +49,16 @@ type store struct {
 }
 
 // pooledStore closes its cache when the last configuration has let go of it.
-type pooledStore struct{ cache.Cache }
+type pooledStore struct {
+	cache.Cache
+	name string
+}
 
 // Destruct implements caddy.Destructor.
-func (p *pooledStore) Destruct() error { return p.Close() }
+func (p *pooledStore) Destruct() error {
+	_, err := guarded("cache "+p.name, func() (any, error) { return nil, p.Close() })
+	return err
+}
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -84,8 +90,11 @@ func (a *App) Start() error {
 			continue
 		}
 		err := s.hold(name, func() (caddy.Destructor, error) {
-			opened, err := s.opener.Open(a.logger.Named(name), ledger.Codec{})
-			return &pooledStore{opened}, err
+			// within, since the pool would stay locked by a panic
+			opened, err := guarded("cache "+name, func() (cache.Cache, error) {
+				return s.opener.Open(a.logger.Named(name), ledger.Codec{})
+			})
+			return &pooledStore{opened, name}, err
 		})
 		if err != nil {
 			return fmt.Errorf("opening cache %s: %w", name, err)
@@ -148,8 +157,7 @@ var errNotOpen = errors.New("cache is not open yet")
 
 // use makes a cache known to the app and returns how to get at it once it is
 // open. Caches of one name are one.
-func (a *App) use(opener cache.Opener) func(context.Context) (cache.Cache, error) {
-	name := opener.StoreName()
+func (a *App) use(name string, opener cache.Opener) func(context.Context) (cache.Cache, error) {
 	s, ok := a.stores[name]
 	if !ok {
 		s = &store{opener: opener, opened: make(chan struct{})}

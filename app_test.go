@@ -41,7 +41,7 @@ func newApp(t *testing.T, opener cache.Opener) (*App, func(context.Context) (cac
 	if err := app.Provision(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return app, app.use(opener)
+	return app, app.use(opener.StoreName(), opener)
 }
 
 // Servers may start before the app: whoever comes back from the operator just then

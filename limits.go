@@ -1,14 +1,15 @@
 package numberverify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/numberverify/caddy-number-verify/internal/option"
 	"github.com/numberverify/caddy-number-verify/internal/quota"
 )
 
@@ -92,8 +93,8 @@ func (l *Limits) withDefaults() *Limits {
 	if full.Global == nil {
 		full.Global = &RateLimit{Max: 20_000, Window: caddy.Duration(24 * time.Hour)}
 	}
-	full.Attempts = orDefault(full.Attempts, 10_000)
-	full.Sessions = orDefault(full.Sessions, 1_000_000)
+	full.Attempts = cmp.Or(full.Attempts, 10_000)
+	full.Sessions = cmp.Or(full.Sessions, 1_000_000)
 	return &full
 }
 
@@ -114,9 +115,9 @@ func (l *Limits) gate() quota.Limits {
 	}
 }
 
-// check finds the first mistake.
-func (l *Limits) check() *optionError {
-	wrong := func(text string) *optionError { return &optionError{"limits", "", text} }
+// check returns the first mistake, or nil.
+func (l *Limits) check() *option.Mistake {
+	wrong := func(text string) *option.Mistake { return &option.Mistake{Option: "limits", Text: text} }
 	full := l.withDefaults()
 	client := full.Client
 	switch {
@@ -138,16 +139,7 @@ func (l *Limits) check() *optionError {
 // isShort tells whether a window is none.
 func isShort(window caddy.Duration) bool { return time.Duration(window) < time.Second }
 
-// limitExamples are the subdirectives of limits, and how they are written.
-var limitExamples = map[string]string{
-	"number":   "number 5 1h 30",
-	"client":   "client 60 10m 600 24h",
-	"global":   "global 20000 24h', or 'global off",
-	"attempts": "attempts 10000",
-	"sessions": "sessions 1000000",
-}
-
-// limits reads the block
+// readLimits reads the block
 //
 //	limits {
 //		number   <starts from one client> <window> <starts from all>
@@ -156,59 +148,57 @@ var limitExamples = map[string]string{
 //		attempts <in flight>
 //		sessions <held>
 //	}
-func limits(d *caddyfile.Dispenser, value **Limits) error {
-	if d.NextArg() {
-		return d.Err("limits takes no arguments; put number, client, global, attempts and sessions in a block")
+func readLimits(l *option.Line, value **Limits) error {
+	read := new(Limits)
+	block, err := l.Block(read.options()...)
+	if err != nil {
+		return err
 	}
-	l, set := new(Limits), make(map[string]int)
-	for nesting := d.Nesting(); d.NextBlock(nesting); {
-		name := d.Val()
-		example, ok := limitExamples[name]
-		if !ok {
-			return d.Errf("unknown subdirective %q of limits; there are number, client, global, attempts, sessions", name)
-		}
-		if first, ok := set[name]; ok {
-			return d.Errf("%s is set twice, first in line %d; keep one", name, first)
-		}
-		set[name] = d.Line()
-		if err := l.read(name, d.RemainingArgs()); err != nil {
-			return d.Errf("limits: %s %v; write '%s'", name, err, example)
-		}
-		if err := noBlock(d, name); err != nil {
-			return err
-		}
+	if block.IsEmpty() {
+		return l.Errf("needs a block with number, client, global, attempts or sessions; leave it out for the defaults")
 	}
-	if len(set) == 0 {
-		return d.Err("limits needs a block with number, client, global, attempts or sessions; leave it out for the defaults")
-	}
-	*value = l
+	*value = read
 	return nil
 }
 
-// read reads one line.
-func (l *Limits) read(name string, args []string) error {
-	switch name {
-	case "number":
-		l.Number = new(NumberLimit)
-		return readAll(args, &l.Number.PerClient, &l.Number.Window, &l.Number.Max)
-	case "client":
-		l.Client = new(ClientLimit)
-		values := []any{&l.Client.Max, &l.Client.Window, &l.Client.LongMax, &l.Client.LongWindow}
-		if len(args) != 2 && len(args) != 4 {
-			return errors.New("takes 2 or 4 values")
-		}
-		return readAll(args, values[:len(args)]...)
-	case "global":
-		l.Global = new(RateLimit)
-		if len(args) == 1 && args[0] == "off" {
-			return nil
-		}
-		return readAll(args, &l.Global.Max, &l.Global.Window)
-	case "attempts":
-		return readAll(args, &l.Attempts)
-	default:
-		return readAll(args, &l.Sessions)
+func (l *Limits) options() []option.Option {
+	return []option.Option{
+		limit("number", "number 5 1h 30", func(args []string) error {
+			l.Number = new(NumberLimit)
+			return readAll(args, &l.Number.PerClient, &l.Number.Window, &l.Number.Max)
+		}),
+		limit("client", "client 60 10m 600 24h", func(args []string) error {
+			l.Client = new(ClientLimit)
+			values := []any{&l.Client.Max, &l.Client.Window, &l.Client.LongMax, &l.Client.LongWindow}
+			if len(args) != 2 && len(args) != 4 {
+				return errors.New("takes 2 or 4 values")
+			}
+			return readAll(args, values[:len(args)]...)
+		}),
+		limit("global", "global 20000 24h', or 'global off", func(args []string) error {
+			l.Global = new(RateLimit)
+			if len(args) == 1 && args[0] == "off" {
+				return nil
+			}
+			return readAll(args, &l.Global.Max, &l.Global.Window)
+		}),
+		limit("attempts", "attempts 10000", func(args []string) error { return readAll(args, &l.Attempts) }),
+		limit("sessions", "sessions 1000000", func(args []string) error { return readAll(args, &l.Sessions) }),
 	}
+}
+
+// limit is one line of the block; example shows how it is written.
+func limit(name, example string, read func(args []string) error) option.Option {
+	return option.Custom(name, func(l *option.Line) error {
+		args, err := l.Args()
+		if err != nil {
+			return err
+		}
+		if err := read(args); err != nil {
+			return l.Errf("%v; write '%s'", err, example)
+		}
+		return nil
+	})
 }
 
 // maxCount is the largest number that the JSON of a configuration holds exactly.

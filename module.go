@@ -3,15 +3,14 @@
 // number_verify.
 //
 // The handler is in module.go, what it protects in match.go, and whether visitors
-// reach its own pages in reach.go; what can be configured and what is wrong with it
-// in options.go, limits.go and secret.go; the directive in caddyfile.go, and what
-// outlives one handler in app.go. What happens to a request is in internal/gate.
+// reach its own pages in reach.go; the options in options.go and limits.go, the
+// directive in caddyfile.go, verifiers and caches in guest.go, and what outlives one
+// handler in app.go. What happens to a request is in internal/gate.
 package numberverify
 
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/textproto"
@@ -21,13 +20,11 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
-	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/attempt"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
-	"github.com/numberverify/caddy-number-verify/verifier"
 
 	// the built-in guest modules
 	_ "github.com/numberverify/caddy-number-verify/cache/bolt"
@@ -162,12 +159,12 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
-	opener, err := h.loadCache(ctx)
+	store, err := h.loadCache(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if v.Secret() == "" { // it takes tokens from elsewhere
-		if err := app.oneStore(v.Account(), opener.StoreName()); err != nil {
+	if v.secret == "" { // it takes tokens from elsewhere
+		if err := app.oneStore(v.account, store.name); err != nil {
 			return nil, err
 		}
 	}
@@ -178,12 +175,12 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
-	secret, err := indexSecret(opener, v)
+	secret, err := indexSecret(store, v)
 	if err != nil {
 		return nil, err
 	}
 	return gate.New(gate.Config{
-		Verifier: v, Account: app.account(v.Account()), Cache: app.use(opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
+		Verifier: v.Verifier, Account: app.account(v.account), Cache: app.use(store.name, store.Opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
 		Origins: options.PublicURL, Path: options.Path,
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),
@@ -191,38 +188,6 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		ClientIP:   clientIP, Limits: options.Limits.gate(),
 		CookieName: options.CookieName, CookieDomain: options.CookieDomain,
 	})
-}
-
-func (h *Handler) loadVerifier(ctx caddy.Context, countries []string) (verifier.Verifier, error) {
-	guest, err := ctx.LoadModule(h, "VerifierRaw")
-	if err != nil {
-		return nil, fmt.Errorf("loading verifier: %w", err)
-	}
-	v, ok := guest.(verifier.Verifier)
-	if !ok {
-		return nil, fmt.Errorf("verifier %T is not a verifier.Verifier", guest)
-	}
-	if checker, ok := guest.(verifier.CountryChecker); ok {
-		if err := checker.CheckCountries(countries); err != nil {
-			return nil, fmt.Errorf("countries: %w", err)
-		}
-	}
-	return v, nil
-}
-
-func (h *Handler) loadCache(ctx caddy.Context) (cache.Opener, error) {
-	if h.CacheRaw == nil {
-		h.CacheRaw = json.RawMessage(`{"store":"memory"}`)
-	}
-	guest, err := ctx.LoadModule(h, "CacheRaw")
-	if err != nil {
-		return nil, fmt.Errorf("loading cache: %w", err)
-	}
-	opener, ok := guest.(cache.Opener)
-	if !ok {
-		return nil, fmt.Errorf("cache %T is not a cache.Opener", guest)
-	}
-	return opener, nil
 }
 
 // knownNumber evaluates Number for a request; nil where it is not set. What the

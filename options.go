@@ -1,7 +1,9 @@
 package numberverify
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -14,8 +16,8 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/numberverify/caddy-number-verify/internal/address"
+	"github.com/numberverify/caddy-number-verify/internal/option"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
-	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
 // headersOff is the word for neither setting nor removing headers.
@@ -109,18 +111,75 @@ type Options struct {
 	FallbackURL string `json:"fallback_url,omitempty"`
 }
 
+// list names the options: how each is written in a Caddyfile, where it goes, and what
+// may stand there.
+func (o *Options) list() []option.Option {
+	return []option.Option{
+		verifiers.option(&o.VerifierRaw),
+		caches.option(&o.CacheRaw),
+		option.Words("public_url", &o.PublicURL).Checked(checkOrigin),
+		option.Word("path", &o.Path).Checked(checkPath),
+		option.Word("region", &o.Region).Checked(checkCountry),
+		option.Words("countries", &o.Countries).Checked(checkCountry),
+		option.Word("headers", &o.Headers).Checked(checkHeaders),
+		option.Duration("session_ttl", &o.SessionTTL),
+		option.DurationOrOff("session_idle", &o.SessionIdle),
+		option.Duration("attempt_ttl", &o.AttemptTTL),
+		option.Duration("refused_ttl", &o.RefusedTTL),
+		option.Duration("result_wait", &o.ResultWait),
+		option.Word("cookie_name", &o.CookieName).Checked(checkCookieName),
+		option.Word("cookie_domain", &o.CookieDomain).Checked(checkCookieDomain),
+		option.Custom("limits", func(l *option.Line) error { return readLimits(l, &o.Limits) }),
+		option.Word("pages", &o.Pages),
+		option.Custom("brand", o.readBrand, &o.Brand, &o.Logo),
+		option.Word("support_url", &o.SupportURL).Checked(checkLink),
+		option.Word("privacy_url", &o.PrivacyURL).Checked(checkLink),
+		option.Word("fallback_url", &o.FallbackURL).Checked(checkLink),
+	}
+}
+
+// routeOptions are those of one route, which only a directive can have.
+func (h *Handler) routeOptions() []option.Option {
+	return []option.Option{
+		option.Word("number", &h.Number).Unresolved(), // it is for each request
+		option.Duration("max_age", &h.MaxAge),
+		option.Flag("optional", &h.Optional),
+		option.Flag("pass_errors", &h.PassErrors),
+	}
+}
+
+// options are those of a directive.
+func (h *Handler) options() option.Set {
+	return option.Set{Options: append(h.Options.list(), h.routeOptions()...)}
+}
+
+func (o *Options) readBrand(l *option.Line) error {
+	args, err := l.Args()
+	if err != nil {
+		return err
+	}
+	if len(args) < 1 || len(args) > 2 || args[0] == "" {
+		return l.Errf(`takes a name and perhaps a logo: brand "Example SAS" /etc/caddy/logo.svg`)
+	}
+	o.Brand, o.Logo = args[0], ""
+	if len(args) == 2 {
+		o.Logo = args[1]
+	}
+	return nil
+}
+
 var defaultCountries = []string{"FR", "GP", "GF", "MQ", "RE", "YT", "BL", "MF", "PM"}
 
 // withDefaults fills in what is not set.
 func (o Options) withDefaults() Options {
-	o.Path = strings.TrimSuffix(orDefault(o.Path, "/.number-verify"), "/")
-	o.Region = orDefault(o.Region, "FR")
-	o.Headers = orDefault(o.Headers, "X-Verified-")
-	o.SessionTTL = orDefault(o.SessionTTL, caddy.Duration(24*time.Hour))
-	o.AttemptTTL = orDefault(o.AttemptTTL, caddy.Duration(3*time.Minute))
-	o.RefusedTTL = orDefault(o.RefusedTTL, caddy.Duration(time.Minute))
-	o.ResultWait = orDefault(o.ResultWait, caddy.Duration(30*time.Second))
-	o.CookieName = orDefault(o.CookieName, "number-verify")
+	o.Path = strings.TrimSuffix(cmp.Or(o.Path, "/.number-verify"), "/")
+	o.Region = cmp.Or(o.Region, "FR")
+	o.Headers = cmp.Or(o.Headers, "X-Verified-")
+	o.SessionTTL = cmp.Or(o.SessionTTL, caddy.Duration(24*time.Hour))
+	o.AttemptTTL = cmp.Or(o.AttemptTTL, caddy.Duration(3*time.Minute))
+	o.RefusedTTL = cmp.Or(o.RefusedTTL, caddy.Duration(time.Minute))
+	o.ResultWait = cmp.Or(o.ResultWait, caddy.Duration(30*time.Second))
+	o.CookieName = cmp.Or(o.CookieName, "number-verify")
 	if len(o.Countries) == 0 {
 		o.Countries = defaultCountries
 	}
@@ -129,14 +188,6 @@ func (o Options) withDefaults() Options {
 		o.CacheRaw = json.RawMessage(`{"store":"memory"}`)
 	}
 	return o
-}
-
-func orDefault[T comparable](value, fallback T) T {
-	var zero T
-	if value == zero {
-		return fallback
-	}
-	return value
 }
 
 // resolve returns the options as they hold: placeholders resolved, checked, and
@@ -148,153 +199,51 @@ func (h *Handler) resolve() (Options, error) {
 	if wrong := h.check(false); wrong != nil {
 		return Options{}, wrong
 	}
-	o := h.Options
-	repl := caddy.NewReplacer()
-	for _, s := range o.strings() {
-		resolved, err := repl.ReplaceOrErr(*s.value, true, true)
-		if err != nil {
-			return Options{}, fmt.Errorf("%s: %w", s.name, err)
-		}
-		*s.value = resolved
+	resolved := *h
+	if err := resolved.options().Resolve(); err != nil {
+		return Options{}, err
 	}
-	for _, list := range []struct {
-		name   string
-		values *[]string
-	}{{"public_url", &o.PublicURL}, {"countries", &o.Countries}} {
-		resolved := make([]string, len(*list.values))
-		for i, s := range *list.values {
-			var err error
-			if resolved[i], err = repl.ReplaceOrErr(s, true, true); err != nil {
-				return Options{}, fmt.Errorf("%s: %w", list.name, err)
-			}
-		}
-		*list.values = resolved
-	}
-	checked := *h
-	checked.Options = o
-	if wrong := checked.check(true); wrong != nil {
-		wrong.value = "" // a placeholder yields it: it may be a secret
+	if wrong := resolved.check(true); wrong != nil {
+		wrong.Value = "" // a placeholder yields it: it may be a secret
 		return Options{}, wrong
 	}
-	return o.withDefaults(), nil
+	return resolved.withDefaults(), nil
 }
 
-type namedString struct {
-	name  string
-	value *string
-}
+var errNoVerifier = &option.Mistake{Option: "verifier", Text: "is required: add a block 'verifier dqe { ... }'"}
 
-// strings are the options that hold one string and are set.
-func (o *Options) strings() []namedString {
-	all := []namedString{
-		{"path", &o.Path},
-		{"region", &o.Region},
-		{"headers", &o.Headers},
-		{"cookie_name", &o.CookieName},
-		{"cookie_domain", &o.CookieDomain},
-		{"pages", &o.Pages},
-		{"brand", &o.Brand},
-		{"brand", &o.Logo},
-		{"support_url", &o.SupportURL},
-		{"privacy_url", &o.PrivacyURL},
-		{"fallback_url", &o.FallbackURL},
+// check returns the first mistake, or nil. What holds a placeholder cannot be checked
+// before it is resolved, and passes until then. It serves the Caddyfile, which knows
+// the option's line, and the loading of JSON alike.
+func (h *Handler) check(resolved bool) *option.Mistake {
+	if wrong := h.options().Check(resolved); wrong != nil {
+		return wrong
 	}
-	return slices.DeleteFunc(all, func(s namedString) bool { return *s.value == "" })
-}
-
-// optionError is a mistake in one option: its value, where there is one to tell,
-// and what is wrong with it.
-type optionError struct{ option, value, text string }
-
-func (e *optionError) Error() string {
-	// what stands before an @ may be a password
-	if e.value == "" || strings.Contains(e.value, "@") {
-		return e.option + ": " + e.text
-	}
-	return fmt.Sprintf("%s: %q %s", e.option, e.value, e.text)
-}
-
-var errNoVerifier = &optionError{"verifier", "", "is required: add a block 'verifier dqe { ... }'"}
-
-// check finds the first mistake. What holds a placeholder cannot be checked
-// before it is resolved, and passes until then. It serves the Caddyfile, which
-// knows the option's line, and the loading of JSON alike.
-func (h *Handler) check(resolved bool) *optionError {
-	known := func(s string) bool { return resolved || !hasPlaceholder(s) }
-	for _, s := range h.PublicURL {
-		if !known(s) {
-			continue
-		}
-		if _, err := address.ParseOrigin(s); err != nil {
-			return &optionError{"public_url", s, err.Error() + "; write it like https://www.example.com"}
-		}
-	}
-	for _, s := range h.strings() {
-		if !known(*s.value) {
-			continue
-		}
-		if text := checkString(s.name, *s.value); text != "" {
-			return &optionError{s.name, *s.value, text}
-		}
-	}
-	for _, country := range h.Countries {
-		if known(country) && !validCountry(country) {
-			return &optionError{"countries", country, noCountry}
-		}
-	}
+	known := option.Known(resolved)
 	if wrong := h.checkTakenFor(known); wrong != nil {
 		return wrong
 	}
 	if known(h.CookieDomain) && !h.domainCovers(known) {
-		return &optionError{"cookie_domain", h.CookieDomain, "does not cover the public_url; write the domain in which all of them end"}
+		return &option.Mistake{Option: "cookie_domain", Value: h.CookieDomain, Text: "does not cover the public_url; write the domain in which all of them end"}
 	}
-	for _, d := range []struct {
-		name  string
-		value caddy.Duration
-	}{
-		{"max_age", h.MaxAge},
-		{"session_ttl", h.SessionTTL},
-		{"session_idle", h.SessionIdle},
-		{"attempt_ttl", h.AttemptTTL},
-		{"refused_ttl", h.RefusedTTL},
-		{"result_wait", h.ResultWait},
-	} {
-		if d.value < 0 {
-			return &optionError{d.name, "", "must be longer than 0; write it like 90s, 30m or 24h"}
-		}
+	if h.Number != "" && !option.HasPlaceholder(h.Number) { // do not repeat it: it may be somebody's
+		return &option.Mistake{Option: "number", Text: "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}
 	}
-	if wrong := h.Limits.check(); wrong != nil {
-		return wrong
-	}
-	if h.Number != "" && !hasPlaceholder(h.Number) {
-		return &optionError{"number", "", "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}
-	}
-	return nil
+	return h.Limits.check()
 }
 
 // checkTakenFor refuses a country whose every number is taken for another's that
 // is not accepted: its visitors would all be refused.
-func (h *Handler) checkTakenFor(known func(string) bool) *optionError {
+func (h *Handler) checkTakenFor(known func(string) bool) *option.Mistake {
 	if slices.ContainsFunc(h.Countries, func(s string) bool { return !known(s) }) {
 		return nil
 	}
 	for _, country := range h.Countries {
 		if as, ok := phone.TakenFor[country]; ok && !slices.Contains(h.Countries, as) {
-			return &optionError{"countries", country, "has no numbers that can be told from those of " + as + "; add " + as + ", or write it instead"}
+			return &option.Mistake{Option: "countries", Value: country, Text: "has no numbers that can be told from those of " + as + "; add " + as + ", or write it instead"}
 		}
 	}
 	return nil
-}
-
-// checkCountries asks the verifier, which is not provisioned yet, whether it can
-// verify numbers of the countries that are known already. A verifier that cannot
-// be read is left to loading.
-func (h *Handler) checkCountries() error {
-	checker, ok := configured(h.VerifierRaw, "verifiers").(verifier.CountryChecker)
-	if !ok {
-		return nil
-	}
-	return checker.CheckCountries(slices.DeleteFunc(slices.Clone(h.withDefaults().Countries), hasPlaceholder))
 }
 
 // domainCovers tells whether visitors of all known origins would keep a session.
@@ -315,64 +264,66 @@ func (h *Handler) domainCovers(known func(string) bool) bool {
 	return true
 }
 
-func hasPlaceholder(s string) bool {
-	_, rest, open := strings.Cut(s, "{")
-	return open && strings.Contains(rest, "}")
-}
+// The errors of these say what is wrong with the value of an option, and what to write
+// instead.
 
-const noCountry = "is no country; write two upper-case letters of ISO 3166-1, like FR"
-
-func validCountry(s string) bool { return len(s) == 2 && phone.ValidRegion(s) }
-
-// checkString returns what is wrong with an option's value and what to write
-// instead, or "".
-func checkString(name, value string) string {
-	switch name {
-	case "path":
-		return checkPath(value)
-	case "region":
-		if !validCountry(value) {
-			return noCountry
-		}
-	case "headers":
-		if value != headersOff && (!httpguts.ValidHeaderFieldName(value) || !strings.HasSuffix(value, "-")) {
-			return "is no prefix for header names; write it like X-Verified-, or off"
-		}
-	case "cookie_name":
-		if !httpguts.ValidHeaderFieldName(value) || strings.HasPrefix(value, "__") || strings.HasSuffix(value, "-browser") {
-			return "is no name for a cookie; write letters, digits and dashes; the gate adds __Host- itself, and -browser"
-		}
-	case "cookie_domain":
-		if !validDomain(value) {
-			return "is no domain for cookies; write it like example.com"
-		}
-	case "support_url", "privacy_url", "fallback_url":
-		if !address.IsLink(value) {
-			return "is no link; write an https:// address, mailto:, tel: or a path of the site"
-		}
+func checkOrigin(s string) error {
+	if _, err := address.ParseOrigin(s); err != nil {
+		return fmt.Errorf("%w; write it like https://www.example.com", err)
 	}
-	return ""
+	return nil
 }
 
-func checkPath(p string) string {
+func checkPath(p string) error {
 	trimmed := strings.TrimSuffix(p, "/")
 	switch {
 	case !strings.HasPrefix(p, "/"):
-		return "must begin with a slash; write it like /.number-verify"
+		return errors.New("must begin with a slash; write it like /.number-verify")
 	case trimmed == "":
-		return "must not be the whole site; write it like /.number-verify"
+		return errors.New("must not be the whole site; write it like /.number-verify")
 	case path.Clean(p) != trimmed || strings.ContainsAny(p, `?#%\*;"' {}`) || strings.ContainsFunc(p, isControl):
-		return "is no plain path; write it like /.number-verify"
+		return errors.New("is no plain path; write it like /.number-verify")
 	default:
-		return ""
+		return nil
 	}
 }
 
 func isControl(r rune) bool { return r < ' ' || r >= 0x7f }
 
-// validDomain admits a domain that net/http does not silently drop from a
+func checkCountry(s string) error {
+	if len(s) != 2 || !phone.ValidRegion(s) {
+		return errors.New("is no country; write two upper-case letters of ISO 3166-1, like FR")
+	}
+	return nil
+}
+
+func checkHeaders(s string) error {
+	if s != headersOff && (!httpguts.ValidHeaderFieldName(s) || !strings.HasSuffix(s, "-")) {
+		return errors.New("is no prefix for header names; write it like X-Verified-, or off")
+	}
+	return nil
+}
+
+func checkCookieName(s string) error {
+	if !httpguts.ValidHeaderFieldName(s) || strings.HasPrefix(s, "__") || strings.HasSuffix(s, "-browser") {
+		return errors.New("is no name for a cookie; write letters, digits and dashes; the gate adds __Host- itself, and -browser")
+	}
+	return nil
+}
+
+// checkCookieDomain refuses a domain that net/http would silently drop from the
 // cookie, which would then hold for one host only.
-func validDomain(s string) bool {
+func checkCookieDomain(s string) error {
 	cookie := http.Cookie{Name: "number-verify", Domain: s}
-	return cookie.Valid() == nil && strings.Contains(s, ".") && strings.Trim(s, ".") == s
+	if cookie.Valid() != nil || !strings.Contains(s, ".") || strings.Trim(s, ".") != s {
+		return errors.New("is no domain for cookies; write it like example.com")
+	}
+	return nil
+}
+
+func checkLink(s string) error {
+	if !address.IsLink(s) {
+		return errors.New("is no link; write an https:// address, mailto:, tel: or a path of the site")
+	}
+	return nil
 }

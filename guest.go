@@ -1,0 +1,208 @@
+package numberverify
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/option"
+	"github.com/numberverify/caddy-number-verify/verifier"
+)
+
+// guestKind is a kind of guest module, with the names that the struct tags of Options
+// give it.
+type guestKind struct {
+	name      string // also that of the option
+	namespace string
+	inlineKey string // the member that tells which module
+	example   string
+}
+
+var (
+	verifiers = guestKind{"verifier", "http.number_verify.verifiers", "provider", "verifier dqe { ... }"}
+	caches    = guestKind{"cache", "http.number_verify.caches", "store", "cache memory"}
+)
+
+// option reads the name of a module, and what the module makes of its own block.
+func (k guestKind) option(raw *json.RawMessage) option.Option {
+	return option.Custom(k.name, func(l *option.Line) error { return k.read(l, raw) })
+}
+
+func (k guestKind) read(l *option.Line, raw *json.RawMessage) error {
+	d := l.Dispenser
+	if !d.NextArg() {
+		return l.Errf("needs the name of a module, like '%s'", k.example)
+	}
+	name := d.Val()
+	if _, err := caddy.GetModule(k.namespace + "." + name); err != nil {
+		return d.Errf("there is no %s %q in this Caddy; built in are %s", k.inlineKey, name, strings.Join(k.registered(), ", "))
+	}
+	module, err := guarded(k.name+" "+name, func() (caddyfile.Unmarshaler, error) {
+		return caddyfile.UnmarshalModule(d, k.namespace+"."+name)
+	})
+	if err != nil {
+		return err
+	}
+	*raw = caddyconfig.JSONModuleObject(module, k.inlineKey, name, nil)
+	return nil
+}
+
+func (k guestKind) registered() []string {
+	var names []string
+	for _, m := range caddy.GetModules(k.namespace) {
+		names = append(names, m.ID.Name())
+	}
+	return names
+}
+
+// moduleName returns which module a configuration is of, or "" where it does not say.
+func (k guestKind) moduleName(raw json.RawMessage) string {
+	var members map[string]any
+	_ = json.Unmarshal(raw, &members)
+	name, _ := members[k.inlineKey].(string)
+	return name
+}
+
+// label names the module for people, as in a Caddyfile.
+func (k guestKind) label(raw json.RawMessage) string { return k.name + " " + k.moduleName(raw) }
+
+// configured returns a module with its configuration, not provisioned; nil where it
+// cannot be read, which is left to the loading.
+func (k guestKind) configured(raw json.RawMessage) any {
+	info, err := caddy.GetModule(k.namespace + "." + k.moduleName(raw))
+	if err != nil {
+		return nil
+	}
+	module := info.New()
+	if err := json.Unmarshal(raw, module); err != nil {
+		return nil
+	}
+	return module
+}
+
+// guarded calls a guest module while a configuration is read or loaded, or while a
+// cache is opened or closed. Its panic becomes an error that names the module: it must
+// not end a Caddy that reloads. The panic's text is not told: it may hold a secret.
+func guarded[T any](module string, call func() (T, error)) (value T, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			caddy.Log().Named(appName).Error("guest module panicked", zap.String("module", module),
+				zap.String("type", fmt.Sprintf("%T", cause)), zap.Stack("stack"))
+			err = fmt.Errorf("%s panicked, which is a mistake in that module: tell its makers what the log says", module)
+		}
+	}()
+	return call()
+}
+
+// secretive is a verifier or a cache that can tell whether it is configured with
+// a secret before it is provisioned.
+type secretive interface {
+	HasSecret() bool
+}
+
+var errNoSecret = &option.Mistake{Option: "cache", Text: "needs a secret of its own, since the verifier has no client_secret; add a block with 'secret {env.NUMBER_VERIFY_SECRET}', at least 16 random characters"}
+
+// checkSecret refuses a configuration in which neither verifier nor cache has a
+// secret, as far as they can tell before they are provisioned.
+func (h *Handler) checkSecret() *option.Mistake {
+	if h.CacheRaw == nil || verifiers.mayHaveSecret(h.VerifierRaw) || caches.mayHaveSecret(h.CacheRaw) {
+		return nil
+	}
+	return errNoSecret
+}
+
+// mayHaveSecret asks a module as it is configured. One that cannot say, or panics, is
+// asked again when it is loaded.
+func (k guestKind) mayHaveSecret(raw json.RawMessage) bool {
+	has, err := guarded(k.label(raw), func() (bool, error) {
+		asked, ok := k.configured(raw).(secretive)
+		return !ok || asked.HasSecret(), nil
+	})
+	return has || err != nil
+}
+
+// checkCountries asks the verifier, which is not provisioned yet, whether it can
+// verify numbers of the countries that are known already.
+func (h *Handler) checkCountries() error {
+	_, err := guarded(verifiers.label(h.VerifierRaw), func() (any, error) {
+		checker, ok := verifiers.configured(h.VerifierRaw).(verifier.CountryChecker)
+		if !ok {
+			return nil, nil
+		}
+		return nil, checker.CheckCountries(slices.DeleteFunc(slices.Clone(h.withDefaults().Countries), option.HasPlaceholder))
+	})
+	return err
+}
+
+// loadedVerifier is a verifier with what it says of itself. It is asked once, when the
+// configuration loads.
+type loadedVerifier struct {
+	verifier.Verifier
+	account, secret string
+}
+
+// loadVerifier loads the verifier of the handler.
+func (h *Handler) loadVerifier(ctx caddy.Context, countries []string) (*loadedVerifier, error) {
+	return guarded(verifiers.label(h.VerifierRaw), func() (*loadedVerifier, error) {
+		guest, err := ctx.LoadModule(h, "VerifierRaw")
+		if err != nil {
+			return nil, fmt.Errorf("loading verifier: %w", err)
+		}
+		v, ok := guest.(verifier.Verifier)
+		if !ok {
+			return nil, fmt.Errorf("verifier %T is not a verifier.Verifier", guest)
+		}
+		if checker, ok := guest.(verifier.CountryChecker); ok {
+			if err := checker.CheckCountries(countries); err != nil {
+				return nil, fmt.Errorf("countries: %w", err)
+			}
+		}
+		return &loadedVerifier{v, v.Account(), v.Secret()}, nil
+	})
+}
+
+// loadedCache is a cache that is not open yet, with what it says of itself.
+type loadedCache struct {
+	cache.Opener
+	name, secret string
+}
+
+// loadCache loads the cache of the handler.
+func (h *Handler) loadCache(ctx caddy.Context) (*loadedCache, error) {
+	if h.CacheRaw == nil {
+		h.CacheRaw = json.RawMessage(`{"store":"memory"}`)
+	}
+	return guarded(caches.label(h.CacheRaw), func() (*loadedCache, error) {
+		guest, err := ctx.LoadModule(h, "CacheRaw")
+		if err != nil {
+			return nil, fmt.Errorf("loading cache: %w", err)
+		}
+		opener, ok := guest.(cache.Opener)
+		if !ok {
+			return nil, fmt.Errorf("cache %T is not a cache.Opener", guest)
+		}
+		return &loadedCache{opener, opener.StoreName(), opener.Secret()}, nil
+	})
+}
+
+// indexSecret returns the secret from which index keys are derived: that of the cache,
+// or else the verifier's.
+func indexSecret(c *loadedCache, v *loadedVerifier) (string, error) {
+	if c.secret == "" && v.secret == "" {
+		return "", errNoSecret
+	}
+	if c.secret == "" {
+		return v.secret, nil
+	}
+	if err := cache.CheckSecret(c.secret); err != nil {
+		return "", fmt.Errorf("the secret of the cache %w", err)
+	}
+	return c.secret, nil
+}
