@@ -87,8 +87,8 @@ func (h *Handler) matchesAs(r *http.Request, method string, u *url.URL) (bool, e
 	return h.matchesOtherwise(other)
 }
 
-// matchesOtherwise tells whether the matchers match r in another reading of its path
-// than Caddy's own.
+// matchesOtherwise tells whether the matchers match r in a reading of its path that is
+// not Caddy's own.
 func (h *Handler) matchesOtherwise(r *http.Request) (bool, error) {
 	readings, ok := gate.Readings(r.URL)
 	if !ok {
@@ -100,9 +100,7 @@ func (h *Handler) matchesOtherwise(r *http.Request) (bool, error) {
 	other, read := h.copyOf(r), *r.URL
 	read.RawPath, other.URL = "", &read
 	for _, path := range readings {
-		// an empty segment counts as a name here: matchers would join the slashes, as
-		// they do in Caddy's own reading
-		if read.Path = strings.ReplaceAll(path, "//", "/%2f"); read.Path == r.URL.Path {
+		if read.Path = gate.ForMatcher(path); read.Path == r.URL.Path {
 			continue
 		}
 		if matches, err := h.matchers.AnyMatchWithError(other); matches || err != nil {
@@ -112,8 +110,9 @@ func (h *Handler) matchesOtherwise(r *http.Request) (bool, error) {
 	return false, nil
 }
 
-// copyOf returns a copy of r for the matchers. They get variables and placeholders
-// of its own, so that r keeps what it has; and no body, which they would use up.
+// copyOf returns a copy of r for the matchers. It has its own variables and
+// placeholders, so that what matchers set does not reach r, and no body, which they
+// would use up.
 func (h *Handler) copyOf(r *http.Request) *http.Request {
 	if h.byMethodAndPath {
 		return r.WithContext(r.Context())

@@ -58,6 +58,10 @@ func Readings(u *url.URL) (readings []string, ok bool) {
 	return all, true
 }
 
+// ForMatcher writes a reading for a path matcher. Matchers join slashes, as Caddy's own
+// reading of the path does; here an empty segment counts, so it is written as a name.
+func ForMatcher(reading string) string { return strings.ReplaceAll(reading, "//", "/%2f") }
+
 // readingSteps are what servers do to a path before they choose what to serve.
 var readingSteps = []func(string) string{
 	percent.Decode, // a proxy and the server behind it may both do it
