@@ -89,7 +89,7 @@ func (a *App) Start() error {
 		if s.open.Load() != nil {
 			continue
 		}
-		err := s.hold(name, func() (caddy.Destructor, error) {
+		err := s.take(name, func() (caddy.Destructor, error) {
 			// within, since the pool would stay locked by a panic
 			opened, err := guarded("cache "+name, func() (cache.Cache, error) {
 				return s.opener.Open(a.logger.Named(name), ledger.Codec{})
@@ -106,8 +106,8 @@ func (a *App) Start() error {
 	return nil
 }
 
-// hold takes hold of the open cache of that name, or of the one that open opens.
-func (s *store) hold(name string, open caddy.Constructor) error {
+// take takes a share in the open cache of that name; if there is none, open opens it.
+func (s *store) take(name string, open caddy.Constructor) error {
 	value, _, err := stores.LoadOrNew(name, open)
 	if err != nil {
 		return err
@@ -152,11 +152,11 @@ func (a *App) Cleanup() error {
 // maxOpening is how long a request waits for a cache that is being opened.
 const maxOpening = 2 * time.Second
 
-// errNotOpen is what requests get that come long before the app has started.
+// errNotOpen is the error of requests that come long before the app has started.
 var errNotOpen = errors.New("cache is not open yet")
 
-// use makes a cache known to the app and returns how to get at it once it is
-// open. Caches of one name are one.
+// use makes a cache known to the app and returns the function that waits until it is
+// open and returns it. Caches of one name are one.
 func (a *App) use(name string, opener cache.Opener) func(context.Context) (cache.Cache, error) {
 	s, ok := a.stores[name]
 	if !ok {
@@ -164,7 +164,7 @@ func (a *App) use(name string, opener cache.Opener) func(context.Context) (cache
 		a.stores[name] = s
 		// an open one is taken over at once, so that no request of this
 		// configuration finds it closed: servers may start before this app
-		_ = s.hold(name, func() (caddy.Destructor, error) { return nil, errNotOpen })
+		_ = s.take(name, func() (caddy.Destructor, error) { return nil, errNotOpen })
 	}
 	return func(ctx context.Context) (cache.Cache, error) {
 		if open := s.open.Load(); open != nil {
@@ -175,8 +175,8 @@ func (a *App) use(name string, opener cache.Opener) func(context.Context) (cache
 }
 
 // oneStore refuses a second cache of a verifier account that takes tokens from
-// elsewhere: what is claimed in one is not in the other, so that a token could serve
-// two attempts, of which one would get the other's result.
+// elsewhere. A token that was claimed in one cache is not claimed in the other, so that
+// it could serve two attempts, one of which would get the other's result.
 func (a *App) oneStore(account, store string) error {
 	if first, ok := a.storeOf[account]; ok && first != store {
 		return fmt.Errorf("cache: directives that take tokens from one place need one cache, but there are %s and %s; give all of them the same", first, store)

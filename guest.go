@@ -145,7 +145,7 @@ func (h *Handler) checkCountries() error {
 // configuration loads.
 type loadedVerifier struct {
 	verifier.Verifier
-	account, secret string
+	account, secret, recipient string
 }
 
 // loadVerifier loads the verifier of the handler.
@@ -164,7 +164,7 @@ func (h *Handler) loadVerifier(ctx caddy.Context, countries []string) (*loadedVe
 				return nil, fmt.Errorf("countries: %w", err)
 			}
 		}
-		return &loadedVerifier{v, v.Account(), v.Secret()}, nil
+		return &loadedVerifier{v, v.Account(), v.Secret(), v.Recipient()}, nil
 	})
 }
 

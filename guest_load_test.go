@@ -57,6 +57,8 @@ func (p *panickyVerifier) Account() string { p.step("Account"); return "test_pan
 
 func (p *panickyVerifier) Secret() string { return p.panicky.Secret() }
 
+func (p *panickyVerifier) Recipient() string { p.step("Recipient"); return "Example" }
+
 func (p *panickyVerifier) CheckCountries([]string) error { p.step("CheckCountries"); return nil }
 
 type panickyCache struct {
@@ -96,6 +98,7 @@ func TestPanicOfAGuestWhileAConfigurationLoadsIsAnErrorThatNamesIt(t *testing.T)
 		{"Provision", "", "verifier test_panicky panicked"},
 		{"Account", "", "verifier test_panicky panicked"},
 		{"Secret", "", "verifier test_panicky panicked"},
+		{"Recipient", "", "verifier test_panicky panicked"},
 		{"CheckCountries", "", "verifier test_panicky panicked"},
 		{"", "Provision", "cache test_panicky panicked"},
 		{"", "StoreName", "cache test_panicky panicked"},

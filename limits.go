@@ -13,34 +13,37 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/quota"
 )
 
-// Limits bound how often verifications are started, since each start may be
-// billed and may trouble a person. They are counted per verifier account, in the
-// cache, so that they outlive a reload and are shared where it is; directives of
-// one account that set other windows count each other's starts. Starts that reach
-// the provider count, whatever it answers; one that ends verified is taken off its
-// number's, its client's and its network's counts, for one number 20 times in 24h
-// at most. What is left out holds by default.
+// Limits bound how often verifications are started: each start may be billed and may
+// trouble a person. Every start that reaches the provider counts, whatever it answers.
+// One that ends verified is taken off the counts of its number, its client and its
+// network, for one number at most 20 times in 24h.
+//
+// Starts are counted for each verifier account, in the cache, so that the counts
+// outlive a reload, and nodes share them if they share the cache. Directives of one
+// account count each other's starts, even where their windows differ.
 type Limits struct {
 	// Starts of one number. Default: 5 in 1h from one client (an IPv4 address or
-	// an IPv6 /64; a /48 may twice as often), 30 from all.
+	// an IPv6 /64; twice as many from a /48), and 30 from all.
 	Number *NumberLimit `json:"number,omitempty"`
 
-	// Starts from one client address, as Caddy's `client_ip` has it; of IPv6 a /64
-	// counts as one, and a /48 may start ten times as much. Default: 60 in 10m and
-	// 600 in 24h.
+	// Starts from one client address, which is Caddy's `client_ip`. An IPv6 /64
+	// counts as one client; ten times as many may come from a /48. Default: 60 in
+	// 10m and 600 in 24h.
 	Client *ClientLimit `json:"client,omitempty"`
 
-	// Starts in all: the budget. At 80 % a warning is logged. Of starts that are
-	// not verified one network (an IPv4 /16 or an IPv6 /32) may use up a quarter,
-	// or ten times what `client` lets one client start in its longer window (of
-	// IPv6 twice what it lets a /48), whichever is more. A `max` of 0 is no limit. Default: 20000 in 24h.
+	// Starts in all: the budget. At 80 % a warning is logged. One network (an IPv4
+	// /16 or an IPv6 /32) may use up a quarter of it with starts that are not
+	// verified; or, if that is more, ten times what `client` allows in its longer
+	// window (of IPv6, twice what it allows a /48). A `max` of 0 is no limit.
+	// Default: 20000 in 24h.
 	Global *RateLimit `json:"global,omitempty"`
 
-	// How many attempts may be in flight; of them at most 200 from one client
-	// address and 5 from one browser. Past it visitors get `busy`. Default: 10000.
+	// How many attempts may be in flight, of which at most 200 from one client
+	// address and 5 from one browser. Beyond that visitors get `busy`. Default:
+	// 10000.
 	Attempts int64 `json:"attempts,omitempty"`
 
-	// How many sessions the memory or bolt cache may hold. Past it new attempts
+	// How many sessions the memory or bolt cache may hold. Beyond that new attempts
 	// get `busy`; no live session is dropped. Default: 1000000.
 	Sessions int64 `json:"sessions,omitempty"`
 }
@@ -61,7 +64,7 @@ type ClientLimit struct {
 	Max int64 `json:"max"`
 	// Within how long.
 	Window caddy.Duration `json:"window"`
-	// How often within the longer window. Left out with it, there is none.
+	// How often within the longer window. Without it there is one window.
 	LongMax int64 `json:"long_max,omitempty"`
 	// The longer window.
 	LongWindow caddy.Duration `json:"long_window,omitempty"`
@@ -98,7 +101,7 @@ func (l *Limits) withDefaults() *Limits {
 	return &full
 }
 
-// gate returns them as the gate takes them. They have their defaults.
+// gate returns the limits as the gate takes them. The defaults must be filled in.
 func (l *Limits) gate() quota.Limits {
 	rate := func(most int64, window caddy.Duration) quota.Rate {
 		return quota.Rate{Max: most, Window: time.Duration(window).Truncate(time.Millisecond)}
@@ -136,7 +139,7 @@ func (l *Limits) check() *option.Mistake {
 	}
 }
 
-// isShort tells whether a window is none.
+// isShort tells whether a window is too short to be one.
 func isShort(window caddy.Duration) bool { return time.Duration(window) < time.Second }
 
 // readLimits reads the block
@@ -163,11 +166,11 @@ func readLimits(l *option.Line, value **Limits) error {
 
 func (l *Limits) options() []option.Option {
 	return []option.Option{
-		limit("number", "number 5 1h 30", func(args []string) error {
+		limitLine("number", "number 5 1h 30", func(args []string) error {
 			l.Number = new(NumberLimit)
 			return readAll(args, &l.Number.PerClient, &l.Number.Window, &l.Number.Max)
 		}),
-		limit("client", "client 60 10m 600 24h", func(args []string) error {
+		limitLine("client", "client 60 10m 600 24h", func(args []string) error {
 			l.Client = new(ClientLimit)
 			values := []any{&l.Client.Max, &l.Client.Window, &l.Client.LongMax, &l.Client.LongWindow}
 			if len(args) != 2 && len(args) != 4 {
@@ -175,20 +178,20 @@ func (l *Limits) options() []option.Option {
 			}
 			return readAll(args, values[:len(args)]...)
 		}),
-		limit("global", "global 20000 24h', or 'global off", func(args []string) error {
+		limitLine("global", "global 20000 24h', or 'global off", func(args []string) error {
 			l.Global = new(RateLimit)
 			if len(args) == 1 && args[0] == "off" {
 				return nil
 			}
 			return readAll(args, &l.Global.Max, &l.Global.Window)
 		}),
-		limit("attempts", "attempts 10000", func(args []string) error { return readAll(args, &l.Attempts) }),
-		limit("sessions", "sessions 1000000", func(args []string) error { return readAll(args, &l.Sessions) }),
+		limitLine("attempts", "attempts 10000", func(args []string) error { return readAll(args, &l.Attempts) }),
+		limitLine("sessions", "sessions 1000000", func(args []string) error { return readAll(args, &l.Sessions) }),
 	}
 }
 
-// limit is one line of the block; example shows how it is written.
-func limit(name, example string, read func(args []string) error) option.Option {
+// limitLine is one line of the block; example shows how it is written.
+func limitLine(name, example string, read func(args []string) error) option.Option {
 	return option.Custom(name, func(l *option.Line) error {
 		args, err := l.Args()
 		if err != nil {

@@ -36,29 +36,30 @@ type Options struct {
 	CacheRaw json.RawMessage `json:"cache,omitempty" caddy:"namespace=http.number_verify.caches inline_key=store"`
 
 	// The addresses of the site as visitors see it, scheme://host[:port], the
-	// main one first. The one that a visitor uses decides where the operator
-	// sends him back to; a visitor on any other host is sent to the first. The
-	// scheme decides on the cookies' prefixes and their Secure attribute.
-	// Required unless the site's host is loopback.
+	// main one first. The operator sends a visitor back to the one that he
+	// uses; a visitor on any other host is redirected to the first. With https
+	// the cookies are Secure and their names have a prefix that browsers
+	// enforce. Required unless the site's host is loopback.
 	PublicURL []string `json:"public_url,omitempty"`
 
 	// Where the gate's own pages are. Default: `/.number-verify`.
 	Path string `json:"path,omitempty"`
 
-	// The country (ISO 3166-1, two letters) as one of whose a national number
-	// is read. Default: `FR`.
+	// The country (ISO 3166-1, two letters) that a number without a calling
+	// code is taken to be of: with `FR`, 06 39 98 00 01 is +33 6 39 98 00 01.
+	// Default: `FR`.
 	Region string `json:"region,omitempty"`
 
 	// The countries (ISO 3166-1) whose mobile numbers are accepted. Default:
 	// France with its overseas territories that share its operators: `FR`,
-	// `GP`, `GF`, `MQ`, `RE`, `YT`, `BL`, `MF`, `PM`. Any other needs a provider
-	// that is sent numbers with their calling code: with dqe a `number_format`
-	// other than `national`.
+	// `GP`, `GF`, `MQ`, `RE`, `YT`, `BL`, `MF`, `PM`. Numbers of any other
+	// country must be sent with their calling code: the verifier dqe then needs
+	// a `number_format` other than `national`.
 	Countries []string `json:"countries,omitempty"`
 
-	// The prefix of the headers that verified requests carry upstream, and
-	// under which nothing from clients gets through; or `off` to neither set
-	// nor remove any. Default: `X-Verified-`.
+	// The prefix of the headers that tell the upstream who is verified. What
+	// clients send under it is removed from all requests. `off` neither sets
+	// nor removes headers. Default: `X-Verified-`.
 	Headers string `json:"headers,omitempty"`
 
 	// How long a verification holds. Default: 24h.
@@ -71,33 +72,34 @@ type Options struct {
 	// than the provider's token lives. Default: 3m.
 	AttemptTTL caddy.Duration `json:"attempt_ttl,omitempty"`
 
-	// How long a refusal is remembered, to explain it. Default: 1m.
+	// How long a refusal is remembered, so that the form can explain it.
+	// Default: 1m.
 	RefusedTTL caddy.Duration `json:"refused_ttl,omitempty"`
 
-	// How long after the visitor's return a result that is still pending is
-	// asked for. Default: 30s.
+	// How long a result that is pending is asked for again, from the visitor's
+	// return on. Default: 30s.
 	ResultWait caddy.Duration `json:"result_wait,omitempty"`
 
 	// The base name of the gate's cookies. Default: `number-verify`.
 	CookieName string `json:"cookie_name,omitempty"`
 
-	// The domain for which a session holds, to share it among hosts. Default:
-	// the visitor's host only.
+	// The domain whose hosts share a session, such as `example.com`. Default:
+	// a session holds on the visitor's host only.
 	CookieDomain string `json:"cookie_domain,omitempty"`
 
-	// How often verifications may be started. Default: see there.
+	// How often verifications may be started. Each limit has its own default.
 	Limits *Limits `json:"limits,omitempty"`
 
-	// A directory with templates of your own: form.html, wait.html,
-	// problem.html and base.html each replace the built-in one. They are read
-	// and checked when the configuration loads.
+	// A directory with templates of your own: `form.html`, `wait.html`,
+	// `problem.html` and `base.html` each replace the built-in one. They are
+	// read and checked when the configuration loads.
 	Pages string `json:"pages,omitempty"`
 
 	// The name of the site as the pages show it.
 	Brand string `json:"brand,omitempty"`
 
-	// The logo on the pages: a local image file, which is inlined, or an https
-	// URL.
+	// The logo on the pages: a local image file, which becomes part of each
+	// page, or an https URL.
 	Logo string `json:"logo,omitempty"`
 
 	// Where visitors find help.

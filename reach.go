@@ -17,8 +17,8 @@ import (
 
 // checkReach refuses a configuration in which visitors of a site cannot reach the
 // endpoints of its gate: all its handlers stand in routes, such as those of handle,
-// whose path matchers leave the endpoints out. A gate is not complained of where
-// that cannot be told.
+// whose path matchers leave the endpoints out. Where that cannot be told, the
+// configuration passes.
 func checkReach(app *caddyhttp.App) error {
 	s := make(survey)
 	for name, server := range app.Servers {
@@ -32,7 +32,7 @@ func checkReach(app *caddyhttp.App) error {
 	return nil
 }
 
-// survey is what is known of each gate on each site: several sites may share one.
+// survey is what is known of each gate on each site. Several sites may share a gate.
 type survey map[place]*reached
 
 type place struct {
@@ -40,8 +40,8 @@ type place struct {
 	site site
 }
 
-// site is a server and the hosts that the routes on the way are for, a blank before
-// each route's.
+// site is a server and the hosts of the routes that lead to a handler, outermost
+// first: a blank, and then those of one route.
 type site struct{ server, hosts string }
 
 // holds tells whether other is s or part of it.
@@ -87,10 +87,10 @@ func (r *reached) complaint(at site) error {
 	return errors.New(text + "; add '/.number-verify/*' to the matcher")
 }
 
-// walk notes of each gate in routes of a site whether its endpoints pass the path
-// matchers outside, and those on the way to it. The matchers behind a rewrite are
-// left aside: they are asked for what it makes of the path. It tells whether there
-// was a rewrite.
+// walk notes for each gate in routes whether its endpoints pass the path matchers that
+// stand before it: those in outside, and those of the routes on the way. Matchers behind
+// a rewrite are left aside, since they are asked for another path. walk tells whether
+// there was a rewrite.
 func (s survey) walk(at site, routes caddyhttp.RouteList, named map[string]*caddyhttp.Route, outside []caddyhttp.MatcherSets) (isRewritten bool) {
 	for _, route := range routes {
 		inside, here := outside, at
@@ -120,7 +120,7 @@ func (s survey) walk(at site, routes caddyhttp.RouteList, named map[string]*cadd
 	return isRewritten
 }
 
-// hosts are those that a route is for.
+// hosts returns the hosts that a route is for, separated by commas.
 func hosts(route caddyhttp.Route) string {
 	var all []string
 	for _, set := range route.MatcherSets {
@@ -163,8 +163,8 @@ func hides(sets caddyhttp.MatcherSets, path string) bool {
 	return len(sets) > 0
 }
 
-// leavesOut tells whether a matcher of the set, all of which have to match, goes by
-// the path alone and does not match it.
+// leavesOut tells whether one matcher of the set goes by the path alone and does not
+// match it. All matchers of a set have to match.
 func leavesOut(set caddyhttp.MatcherSet, r *http.Request) bool {
 	for _, matcher := range set {
 		m, ok := matcher.(caddyhttp.RequestMatcherWithError)
@@ -178,6 +178,7 @@ func leavesOut(set caddyhttp.MatcherSet, r *http.Request) bool {
 	return false
 }
 
+// goesByPath tells whether a matcher looks at nothing but the path of a request.
 func goesByPath(matcher any) bool {
 	switch m := matcher.(type) {
 	case *caddyhttp.MatchPath:
@@ -198,7 +199,7 @@ func goesByPath(matcher any) bool {
 	}
 }
 
-// patterns are those of the path matchers in sets.
+// patterns returns the patterns of the path matchers in sets.
 func patterns(sets caddyhttp.MatcherSets) []string {
 	var all []string
 	for _, set := range sets {

@@ -18,9 +18,9 @@ func init() {
 }
 
 // Module keeps attempts and sessions in the memory of this Caddy process and in
-// a file, so that they outlive a crash and a restart: for one Caddy node. What a
-// visitor was told is on disk before the answer leaves; the records in the file
-// are sealed with keys that only the visitors' cookies yield.
+// a file, so that they outlive a crash and a restart: for one Caddy node. They are
+// on disk before the visitor gets his answer. The records in the file are sealed
+// with keys that only the visitors' cookies yield.
 type Module struct {
 	// The file, best by its absolute path, such as
 	// `/var/lib/caddy/number-verify.db`. It is made if there is none; its
@@ -28,11 +28,12 @@ type Module struct {
 	// time can use it. Required.
 	File string `json:"file,omitempty"`
 
-	// The secret from which index keys are derived, those by which numbers and
-	// addresses are found in the file, such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random
-	// characters. Default: the verifier's secret, so that another
-	// `client_secret` finds nothing of what the earlier one has stored; required
-	// where it has none, since it uses a `token` from elsewhere.
+	// The secret from which index keys are derived, such as
+	// `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters.
+	// Without it nobody finds a number or an address in the file. Default: the
+	// verifier's secret; then nothing that was stored is found any more under a
+	// new `client_secret`. Required where the verifier has none, because it uses a
+	// `token` from elsewhere.
 	IndexSecret string `json:"secret,omitempty"`
 
 	path, secret string

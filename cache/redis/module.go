@@ -42,8 +42,8 @@ const (
 // with keys that only the visitors' cookies yield.
 //
 // Caddy starts while the server is down. Until it answers, requests that need it
-// get `cache_unavailable`; it should not evict keys (`maxmemory-policy
-// noeviction`), since an evicted session has to be verified again.
+// get `cache_unavailable`. The server should not evict keys (`maxmemory-policy
+// noeviction`): whoever loses a session has to verify his number again.
 type Module struct {
 	// The server's `host:port`, or those of some nodes of a Cluster, which names
 	// the others. The port may be left out: 6379. Required.
@@ -61,8 +61,8 @@ type Module struct {
 	// Connects by TLS. Default: no TLS.
 	TLS *TLS `json:"tls,omitempty"`
 
-	// What stands before every key, so that several sites can share a server.
-	// Nodes share what they keep under equal prefixes. It holds no braces.
+	// The beginning of every key, so that several sites can share a server.
+	// Nodes with the same prefix share what they keep. It holds no braces.
 	// Default: `number-verify:`.
 	Prefix string `json:"prefix,omitempty"`
 
@@ -70,16 +70,18 @@ type Module struct {
 	// that is far away. Default: 250ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// How long a session that this node holds goes on after the server's last
-	// answer, at most 10s. A sign-out on another node may be missed for so long
-	// while the server is away. Default: 5s.
+	// How long this node serves the sessions that it holds after the server's
+	// last answer, at most 10s. For so long it may miss a sign-out on another
+	// node while the server is away. Default: 5s.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 
-	// The secret from which index keys are derived, those by which numbers and
-	// addresses are found, such as `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters, equal
-	// on all nodes. Default: the verifier's secret, so that another
-	// `client_secret` finds nothing of what the earlier one has stored; required
-	// where it has none, since it uses a `token` from elsewhere.
+	// The secret from which index keys are derived, such as
+	// `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters, the same on
+	// all nodes.
+	// Without it nobody finds a number or an address on the server. Default: the
+	// verifier's secret; then nothing that was stored is found any more under a
+	// new `client_secret`. Required where the verifier has none, because it uses a
+	// `token` from elsewhere.
 	IndexSecret string `json:"secret,omitempty"`
 
 	opts   Options

@@ -40,26 +40,26 @@ type Module struct {
 	// out of the configuration: {env.DQE_CLIENT_SECRET}.
 	ClientSecret string `json:"client_secret,omitempty"`
 
-	// A token from elsewhere, usually {file./run/dqe-token}, read anew for
-	// each attempt. Each value serves one attempt ever, as far as the cache
-	// remembers: memory forgets at a restart, and what takes tokens from one
-	// place needs one cache. Other caches than memory then need a secret of
-	// their own.
+	// A token from elsewhere in place of client_secret, usually
+	// {file./run/dqe-token}, read anew for each attempt. Each value serves one
+	// attempt ever, as far as the cache remembers: memory forgets at a restart.
+	// Directives that take tokens from one place must use one cache, and any
+	// other than memory then needs a secret of its own.
 	StaticToken string `json:"token,omitempty"`
 
 	// How DQE is called: post, or get, which puts secrets and numbers into
 	// addresses. Default: post.
 	Method string `json:"method,omitempty"`
 
-	// How numbers are written: national (0639980001), e164 (+33639980001),
-	// msisdn (33639980001) or idd (0033639980001). national is the French
-	// numbering plan alone, in which the first digits tell metropolitan France
-	// from its territories: with it, countries can be FR, GP, GF, MQ, RE, YT, BL,
-	// MF and PM only. Default: national.
+	// How numbers are written for DQE: national (0639980001), e164
+	// (+33639980001), msisdn (33639980001) or idd (0033639980001). national is
+	// the French numbering plan alone: with it, countries can be FR, GP, GF, MQ,
+	// RE, YT, BL, MF and PM only. Default: national.
 	NumberFormat string `json:"number_format,omitempty"`
 
-	// How long one call may take. A call for the result is given up after 10s in
-	// any case, those of a start after 25s together. Default: 5s.
+	// How long one call may take. Whatever is written here, a call for the result
+	// is given up after 10s, and the calls of a start after 25s together.
+	// Default: 5s.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
 	// The only hosts that a visitor is sent to; *.example.com means every host
