@@ -21,6 +21,9 @@
 //	</main>
 //	{{end}}
 //
+// {{template "builtin" .}} within it shows the built-in content of that page, so
+// that something can be added to a page without a copy of it.
+//
 // What the pages have to do:
 //
 //   - form.html posts to {{.Base}}/start the fields return (a hidden one, with

@@ -153,6 +153,18 @@ func TestOwnTemplatesReplaceOneByOne(t *testing.T) {
 	}
 }
 
+func TestOwnPageMayShowTheBuiltInOneWithinItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "form.html", `{{define "content"}}<p>Before.</p>{{template "builtin" .}}<p>After.</p>{{end}}`)
+	builtinPage := render(t, newPages(t, Options{}), Form, sample).body
+	_, main, _ := strings.Cut(builtinPage, "<main")
+	main, _, _ = strings.Cut(main, "</main>")
+	page := render(t, newPages(t, Options{Dir: dir}), Form, sample).body
+	if want := "<p>Before.</p><main" + main + "</main><p>After.</p>"; !strings.Contains(page, want) {
+		t.Errorf("the page lacks %s:\n%s", want, page)
+	}
+}
+
 func TestTemplateInTheDocumentationWorks(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {

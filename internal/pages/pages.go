@@ -136,10 +136,14 @@ func New(o Options) (*Pages, error) {
 	return p, nil
 }
 
-// load parses a page and its frame, each from dir where it is there.
+// load parses a page and its frame, each from dir where it is there. A page from
+// dir may show the built-in content within its own, as the template "builtin".
 func load(dir string, name Name) (*template.Template, error) {
 	t := template.New(frame)
 	page := string(name) + ".html"
+	if err := addBuiltin(t, page); err != nil {
+		return nil, err
+	}
 	for _, file := range []string{frame, page} {
 		text, err := read(dir, file)
 		if err != nil {
@@ -158,6 +162,21 @@ func load(dir string, name Name) (*template.Template, error) {
 		return nil, fmt.Errorf(`%s defines no block "content"; write {{define "content"}}<main>...</main>{{end}} into it`, filepath.Join(dir, page))
 	}
 	return t, nil
+}
+
+// addBuiltin adds the content of a built-in page to t. It stands under another
+// name than "content", so that a page that defines none is still found out.
+func addBuiltin(t *template.Template, page string) error {
+	text, err := read("", page)
+	if err != nil {
+		return err
+	}
+	original, err := template.New(page).Parse(text)
+	if err != nil {
+		return err
+	}
+	_, err = t.AddParseTree("builtin", original.Lookup("content").Tree)
+	return err
 }
 
 func read(dir, file string) (string, error) {
