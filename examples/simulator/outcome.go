@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,29 +23,52 @@ type outcome struct {
 // mismatch is the outcome for a SIM with another number.
 var mismatch = outcome{result: "20"}
 
-// outcomes are those of the numbers that are not simply verified.
+// Number is a fictional number and what it shows.
+type Number struct {
+	// National is the number as it is written in France.
+	National string
+	// English and French say what it shows, in a few words.
+	English, French string
+
+	outcome outcome
+}
+
+// numbers are those that show something of their own.
 //
 // DQE reports exhausted credits (98) at the token call. That call carries no
 // number, so here the start call answers 98; see also Simulator.SetCredits.
 //
 // Number 10 is verified although its visitor never comes back: whoever asks for
 // a result without a callback would let somebody in, and tests can tell.
-var outcomes = map[string]outcome{
-	"+33639980001": {},              // verified
-	"+33639980002": mismatch,        // the SIM has another number
-	"+33639980003": {result: "21"},  // access denied
-	"+33639980004": {slow: true},    // pending for some seconds, then verified
-	"+33639980005": {start: "09"},   // number not eligible
-	"+33639980006": {start: "16"},   // operator unreachable
-	"+33639980007": {start: "15"},   // operator not supported yet
-	"+33639980008": {result: "18"},  // no data from the operator, as on Wi-Fi
-	"+33639980009": {stuck: true},   // pending for ever
-	"+33639980010": {stays: true},   // the operator never sends the visitor back
-	"+33639980011": {differs: true}, // numVerify is false
-	"+33639980012": {result: "99"},  // internal server error
-	"+33639980013": {result: "30"},  // token expired
-	"+33639980014": {start: "98"},   // credits exhausted
+var numbers = []Number{
+	{"06 39 98 00 01", "verified", "vérifié", outcome{}},
+	{"06 39 98 00 02", "the SIM card has another number", "la carte SIM a un autre numéro", mismatch},
+	{"06 39 98 00 03", "the operator declines", "l’opérateur refuse", outcome{result: "21"}},
+	{"06 39 98 00 04", "pending for some seconds, then verified", "en attente quelques secondes, puis vérifié", outcome{slow: true}},
+	{"06 39 98 00 05", "a number that cannot be verified", "un numéro qui ne peut pas être vérifié", outcome{start: "09"}},
+	{"06 39 98 00 06", "the operator cannot be reached", "l’opérateur est injoignable", outcome{start: "16"}},
+	{"06 39 98 00 07", "an operator that is not supported", "un opérateur qui n’est pas pris en charge", outcome{start: "15"}},
+	{"06 39 98 00 08", "no data from the operator, as on Wi-Fi", "pas de données de l’opérateur, comme en Wi-Fi", outcome{result: "18"}},
+	{"06 39 98 00 09", "pending for ever", "en attente sans fin", outcome{stuck: true}},
+	{"06 39 98 00 10", "the operator never sends the visitor back", "l’opérateur ne renvoie jamais le visiteur", outcome{stays: true}},
+	{"06 39 98 00 11", "not verified", "non vérifié", outcome{differs: true}},
+	{"06 39 98 00 12", "the provider fails", "le prestataire est en panne", outcome{result: "99"}},
+	{"06 39 98 00 13", "the attempt expires at the provider", "la demande expire chez le prestataire", outcome{result: "30"}},
+	{"06 39 98 00 14", "the provider’s credits are exhausted", "les crédits chez le prestataire sont épuisés", outcome{start: "98"}},
 }
+
+// Numbers returns the numbers that show something of their own, for people to
+// choose from. Any other fictional number is verified.
+func Numbers() []Number { return slices.Clone(numbers) }
+
+// outcomes are those of numbers, by E.164.
+var outcomes = func() map[string]outcome {
+	byNumber := make(map[string]outcome, len(numbers))
+	for _, n := range numbers {
+		byNumber[subscriber(strings.ReplaceAll(n.National, " ", ""))] = n.outcome
+	}
+	return byNumber
+}()
 
 // outcomeOf returns what happens to a number in E.164: any other fictional number
 // is verified, any other number does not exist.
