@@ -3,6 +3,8 @@
 // gate in front of it, all on loopback.
 //
 //	go run ./examples/demo
+//
+// Of Caddy it links only what its Caddyfile uses, so that it builds sooner.
 package main
 
 import (
@@ -16,13 +18,15 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
+	"text/template"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
+	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	_ "github.com/numberverify/caddy-number-verify"
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
@@ -31,22 +35,35 @@ import (
 //go:embed Caddyfile
 var caddyfile []byte
 
+// form is the gate's form with the numbers beside it, but for these numbers.
+//
+//go:embed form.html
+var form string
+
+// options are what the command line says.
+type options struct {
+	port, operatorPort int
+	verbose            bool
+}
+
 func main() {
-	port := flag.Int("port", 8080, "the port of the site")
-	operatorPort := flag.Int("operator-port", 8081, "the port of the simulated provider and operator")
+	var o options
+	flag.IntVar(&o.port, "port", 8080, "the port of the site")
+	flag.IntVar(&o.operatorPort, "operator-port", 8081, "the port of the simulated provider and operator")
+	flag.BoolVar(&o.verbose, "verbose", false, "show the log of Caddy and of the gate")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *port, *operatorPort); err != nil {
+	if err := run(ctx, os.Stdout, o); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
 
 // run serves the demonstration until ctx ends.
-func run(ctx context.Context, out io.Writer, port, operatorPort int) error {
-	operator, err := serve("operator-port", operatorPort, simulator.New(simulator.Options{
-		OperatorBaseURL: fmt.Sprintf("http://localhost:%d", operatorPort),
+func run(ctx context.Context, out io.Writer, o options) error {
+	operator, err := serve("operator-port", o.operatorPort, simulator.New(simulator.Options{
+		OperatorBaseURL: fmt.Sprintf("http://localhost:%d", o.operatorPort),
 		Interstitial:    time.Second,
 	}))
 	if err != nil {
@@ -58,10 +75,10 @@ func run(ctx context.Context, out io.Writer, port, operatorPort int) error {
 		return err
 	}
 	defer site.Close()
-	if err := startCaddy(port, operator.Addr, site.Addr); err != nil {
+	if err := startCaddy(o, operator.Addr, site.Addr); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, welcome, port)
+	fmt.Fprintf(out, welcome, o.port)
 	<-ctx.Done()
 	return caddy.Stop()
 }
@@ -81,11 +98,25 @@ func serve(flagName string, port int, handler http.Handler) (*http.Server, error
 	return server, nil
 }
 
-func startCaddy(port int, simulatorAddr, siteAddr string) error {
+func startCaddy(o options, simulatorAddr, siteAddr string) error {
+	pages, err := os.MkdirTemp("", "demo-pages-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(pages) // they are read while Caddy starts
+	if err := writeForm(filepath.Join(pages, "form.html")); err != nil {
+		return err
+	}
+	level := "FATAL" // nothing
+	if o.verbose {
+		level = "INFO"
+	}
 	for name, value := range map[string]string{
-		"DEMO_PORT":          strconv.Itoa(port),
+		"DEMO_PORT":          strconv.Itoa(o.port),
 		"DEMO_SIMULATOR":     simulatorAddr,
 		"DEMO_SITE":          siteAddr,
+		"DEMO_PAGES":         pages,
+		"DEMO_LOG_LEVEL":     level,
 		"DEMO_CLIENT_SECRET": simulator.DefaultClientSecret,
 	} {
 		if err := os.Setenv(name, value); err != nil {
@@ -97,9 +128,23 @@ func startCaddy(port int, simulatorAddr, siteAddr string) error {
 		return err
 	}
 	if err := caddy.Load(config, true); err != nil {
-		return fmt.Errorf("starting Caddy on port %d (choose another one with -port): %w", port, err)
+		return fmt.Errorf("starting Caddy on port %d (choose another one with -port): %w", o.port, err)
 	}
 	return nil
+}
+
+// writeForm writes the form as the gate's option pages wants it, with the numbers
+// filled in.
+func writeForm(path string) error {
+	t, err := template.New("form.html").Delims("[[", "]]").Parse(form)
+	if err != nil {
+		return err
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.Execute(file, simulator.Numbers()), file.Close())
 }
 
 const welcome = `
@@ -107,22 +152,6 @@ The demonstration runs. Open
 
     http://localhost:%d/
 
-and confirm one of these fictional numbers. Each shows another outcome:
-
-    06 39 98 00 01   verified
-    06 39 98 00 02   the SIM card has another number
-    06 39 98 00 03   the operator declines
-    06 39 98 00 04   pending for some seconds, then verified
-    06 39 98 00 05   a number that cannot be verified
-    06 39 98 00 06   the operator cannot be reached
-    06 39 98 00 07   an operator that is not supported
-    06 39 98 00 08   no data from the operator, as on Wi-Fi
-    06 39 98 00 09   pending for ever
-    06 39 98 00 10   the operator never sends the visitor back
-    06 39 98 00 11   not verified
-    06 39 98 00 12   the provider fails
-    06 39 98 00 13   the attempt expires at the provider
-    06 39 98 00 14   the provider's credits are exhausted
-
-Ctrl-C ends it.
+and choose one of the numbers that the gate's form shows there. Ctrl-C ends it;
+-verbose shows its log.
 `

@@ -30,7 +30,8 @@ func (o *output) Write(p []byte) (int, error) {
 func TestWhatItPrintsIsWhatItAccepts(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	out, ended := &output{all: make(chan string, 1)}, make(chan error, 1)
-	go func() { ended <- run(ctx, out, freePort(t)) }()
+	port := freePort(t)
+	go func() { ended <- run(ctx, out, port) }()
 	var text string
 	select {
 	case text = <-out.all:

@@ -45,6 +45,7 @@ func TestEveryCaddyfileIsFormattedAdaptsAndValidates(t *testing.T) {
 	t.Setenv("DEMO_PORT", "8080")
 	t.Setenv("DEMO_SIMULATOR", "localhost:8081")
 	t.Setenv("DEMO_SITE", "localhost:8082")
+	t.Setenv("DEMO_PAGES", t.TempDir())
 	t.Setenv("DEMO_CLIENT_SECRET", "secret")
 	logs := t.TempDir()
 	all := stage.Caddyfiles(t)
