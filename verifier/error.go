@@ -42,6 +42,17 @@ const (
 	Expired
 )
 
+// String names the class.
+func (c Class) String() string {
+	names := [...]string{
+		"provider unavailable", "operator unavailable", "misconfigured", "number invalid", "number unsupported", "mismatch", "denied", "expired",
+	}
+	if int(c) >= len(names) {
+		return names[ProviderUnavailable]
+	}
+	return names[c]
+}
+
 // Error is the error type of every method of a verifier: a call that failed, or a
 // refusal. It is logged, so no field may hold a secret, a number, or text that the
 // other side sent.

@@ -182,3 +182,15 @@ const (
 	// Verified means that the visitor's SIM has the number.
 	Verified
 )
+
+// String names the outcome.
+func (o Outcome) String() string {
+	switch o {
+	case Pending:
+		return "pending"
+	case Verified:
+		return "verified"
+	default:
+		return "unknown"
+	}
+}

@@ -16,7 +16,7 @@ import (
 var ErrLink = errors.New("the operator's URL cannot be used")
 
 // ErrRevealed is the ErrLink of a URL that holds one of the secrets.
-var ErrRevealed = fmt.Errorf("%w: it reveals the state or the token", ErrLink)
+var ErrRevealed = fmt.Errorf("%w: it reveals a secret of the attempt", ErrLink)
 
 // maxLink bounds the URL, in bytes.
 const maxLink = 8 << 10
