@@ -260,6 +260,17 @@ func TestStatusTellsHowTheVisitorWasRecognised(t *testing.T) {
 	}
 }
 
+func TestPagesNameTheVerifiersRecipient(t *testing.T) {
+	w := play(t, new(script))
+	for language, want := range map[string]string{"en": "The number is sent to Example, which", "fr": "Le numéro est transmis à Example, qui"} {
+		r := w.browser().request(http.MethodGet, "/.number-verify/", nil)
+		r.Header.Set("Accept-Language", language)
+		if a := w.browser().do(r); !strings.Contains(a.body, want) || strings.Contains(a.body, "DQE") {
+			t.Errorf("%s: the form does not say %q", language, want)
+		}
+	}
+}
+
 // The path below the callback is kept for providers that need one of their own
 // (RFC 9700, 4.4): what comes there may hold credentials.
 func TestPathsBelowTheCallbackAreReservedAndLeaveNoTrace(t *testing.T) {

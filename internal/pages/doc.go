@@ -58,6 +58,8 @@
 // About the site:
 //
 //	.Brand          name of the site, or empty
+//	.Recipient      name of whoever is sent the number, e.g. DQE; .Words.Data is
+//	                the sentence that tells visitors
 //	.LogoSource     address of the logo for an img element, or empty
 //	.SupportURL     as configured, or empty
 //	.PrivacyURL     as configured, or empty

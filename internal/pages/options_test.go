@@ -165,6 +165,15 @@ func TestOwnPageMayShowTheBuiltInOneWithinItsOwn(t *testing.T) {
 	}
 }
 
+func TestOwnTemplatesNameWhoIsSentTheNumber(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "form.html", strings.Replace(ownForm, "{{.Brand}}", "{{.Recipient}}: {{.Words.Data}}", 1))
+	page := render(t, newPages(t, Options{Dir: dir, Recipient: "Example"}), Form, Data{Lang: "en"})
+	if got := text(page.one("main")); !strings.Contains(got, "Own form of Example: The number is sent to Example, which") {
+		t.Errorf("the form says %q", got)
+	}
+}
+
 func TestTemplateInTheDocumentationWorks(t *testing.T) {
 	doc, err := os.ReadFile("doc.go")
 	if err != nil {

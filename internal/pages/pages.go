@@ -35,6 +35,9 @@ type Options struct {
 	Dir string
 	// Brand is the site's name, or empty.
 	Brand string
+	// Recipient is the name of whoever is sent the number, see verifier.Verifier;
+	// if empty, pages speak of a verification service.
+	Recipient string
 	// Logo is a local image file, which becomes part of every page, or an https
 	// URL; empty: none.
 	Logo string
@@ -90,7 +93,7 @@ type view struct {
 	Retry                               string
 	OfferFallback, NumberWrong          bool
 	NetworkAdvised                      bool
-	Brand                               string
+	Brand, Recipient                    string
 	LogoSource                          template.URL
 	SupportURL, PrivacyURL, FallbackURL template.URL
 }
@@ -106,7 +109,7 @@ type Pages struct {
 // templates out. An error says which file or option is wrong and what to write
 // instead.
 func New(o Options) (*Pages, error) {
-	p := &Pages{site: view{Brand: o.Brand}, templates: make(map[Name]*template.Template)}
+	p := &Pages{site: view{Brand: o.Brand, Recipient: o.Recipient}, templates: make(map[Name]*template.Template)}
 	for _, l := range []struct {
 		option, raw string
 		checked     *template.URL
@@ -220,7 +223,7 @@ func (p *Pages) view(name Name, data Data) view {
 	}
 	v := p.site
 	v.Data = data
-	v.Words = in.words
+	v.Words = in.wordsFor(v.Recipient)
 	v.Problem = in.problem(name, data.Code)
 	v.Title = in.title(name, data)
 	v.Intro = in.intro(v.Brand)

@@ -264,7 +264,7 @@ func TestFormPostsNumberAndReturnPath(t *testing.T) {
 
 func TestFormTellsWhoAsksAndWhatHappens(t *testing.T) {
 	for _, brand := range []string{"", "Exemple SAS"} {
-		p := newPages(t, Options{Brand: brand, PrivacyURL: "/privacy"})
+		p := newPages(t, Options{Brand: brand, Recipient: "DQE", PrivacyURL: "/privacy"})
 		for lang, wants := range map[string][]string{
 			"en": {"This site wants", "No SMS", "mobile data", "Wi-Fi", "DQE", "operator", "This site keeps the result for 24\u00a0hours."},
 			"fr": {"Ce site veut", "Aucun SMS", "données mobiles", "Wi-Fi", "DQE", "opérateur", "Ce site conserve le résultat pendant 24\u00a0heures."},
@@ -281,6 +281,25 @@ func TestFormTellsWhoAsksAndWhatHappens(t *testing.T) {
 				}
 				if page.link(languages[lang].words.Privacy) == nil {
 					t.Errorf("%s: no privacy link", lang)
+				}
+			}
+		}
+	}
+}
+
+func TestFormNamesWhoIsSentTheNumber(t *testing.T) {
+	for recipient, wants := range map[string]map[string]string{
+		"DQE":             {"en": "The number is sent to DQE, which runs the check", "fr": "Le numéro est transmis à DQE, qui effectue la vérification"},
+		"Verify & <Sons>": {"en": "The number is sent to Verify & <Sons>, which", "fr": "Le numéro est transmis à Verify & <Sons>, qui"},
+		"100 %s":          {"en": "sent to 100 %s, which", "fr": "transmis à 100 %s, qui"},
+		"":                {"en": "sent to a verification service, which", "fr": "transmis à un service de vérification, qui"},
+	} {
+		p := newPages(t, Options{Recipient: recipient})
+		for lang, want := range wants {
+			for _, code := range []string{"", "number_mismatch"} {
+				form := text(render(t, p, Form, Data{Lang: lang, Code: code}).one("main"))
+				if !strings.Contains(form, want) || (recipient != "DQE" && strings.Contains(form, "DQE")) {
+					t.Errorf("%s, recipient %q, code %q: %s", lang, recipient, code, form)
 				}
 			}
 		}

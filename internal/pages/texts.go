@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ type texts struct {
 	problems map[string]problem // by code
 
 	thisSite string // in place of a brand
+	aService string // in place of a recipient
 	introOf  string // brand
 	keptOf   string // brand, duration
 	againIn  string // duration
@@ -40,7 +42,7 @@ type words struct {
 	Example   string // hint below the number field
 	Known     string // before a known number
 	Submit    string // the form's button
-	Data      string // whom the number goes to
+	Data      string // who is sent the number: recipient
 	Verified  string // with a live session: the number is verified already
 	Continue  string // the link to go on with
 	WhatToDo  string // heading of the advice
@@ -122,11 +124,13 @@ func (t *texts) title(name Name, data Data) string {
 	}
 }
 
-func (t *texts) who(brand string) string {
-	if brand == "" {
-		return t.thisSite
-	}
-	return brand
+func (t *texts) who(brand string) string { return cmp.Or(brand, t.thisSite) }
+
+// wordsFor returns the fixed words, with the recipient of the number in them.
+func (t *texts) wordsFor(recipient string) words {
+	filled := t.words
+	filled.Data = fmt.Sprintf(filled.Data, cmp.Or(recipient, t.aService))
+	return filled
 }
 
 func (t *texts) intro(brand string) string { return fmt.Sprintf(t.introOf, t.who(brand)) }

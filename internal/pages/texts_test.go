@@ -26,7 +26,7 @@ func TestCodes(t *testing.T) {
 // sentences are all texts of a language by a name for each.
 func sentences(in *texts) map[string]string {
 	all := map[string]string{
-		"thisSite": in.thisSite, "introOf": in.introOf, "keptOf": in.keptOf, "againIn": in.againIn, "and": in.and,
+		"thisSite": in.thisSite, "aService": in.aService, "introOf": in.introOf, "keptOf": in.keptOf, "againIn": in.againIn, "and": in.and,
 	}
 	fixed := reflect.ValueOf(in.words)
 	for i := range fixed.NumField() {
