@@ -6,14 +6,22 @@ import (
 	"golang.org/x/text/language"
 )
 
+// To add a language, write its file beside english.go, and name it in the two
+// variables below.
+var (
+	// tags are the languages of the pages, the default first.
+	tags = []language.Tag{language.English, language.French}
+	// languages are their texts, by what Language returns.
+	languages = map[string]*texts{"en": english, "fr": french}
+)
+
+var matcher = language.NewMatcher(tags)
+
 // maxAcceptLanguage bounds what is parsed of a header, in bytes.
 const maxAcceptLanguage = 200
 
-// matcher knows the languages of the pages, the default first.
-var matcher = language.NewMatcher([]language.Tag{language.English, language.French})
-
-// Language picks fr or en by an Accept-Language header; en where neither is
-// wanted.
+// Language picks the language of a page by an Accept-Language header, such as en;
+// the default if there is none that the header wants.
 func Language(acceptLanguage string) string {
 	if len(acceptLanguage) > maxAcceptLanguage {
 		end := strings.LastIndexByte(acceptLanguage[:maxAcceptLanguage], ',')
@@ -21,10 +29,8 @@ func Language(acceptLanguage string) string {
 	}
 	wanted, _, err := language.ParseAcceptLanguage(acceptLanguage)
 	if err != nil {
-		return "en"
+		return tags[0].String()
 	}
-	if _, index, _ := matcher.Match(wanted...); index == 1 {
-		return "fr"
-	}
-	return "en"
+	_, index, _ := matcher.Match(wanted...)
+	return tags[index].String()
 }

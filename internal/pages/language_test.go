@@ -36,6 +36,20 @@ func TestLanguage(t *testing.T) {
 	}
 }
 
+func TestEveryLanguageHasItsTexts(t *testing.T) {
+	for _, tag := range tags {
+		if languages[tag.String()] == nil {
+			t.Errorf("%s has none", tag)
+		}
+		if got := Language(tag.String()); got != tag.String() {
+			t.Errorf("who wants %s gets %s", tag, got)
+		}
+	}
+	if len(languages) != len(tags) {
+		t.Errorf("there are texts of %d languages, and %d languages", len(languages), len(tags))
+	}
+}
+
 func FuzzLanguage(f *testing.F) {
 	for _, seed := range []string{"", "fr", "fr-FR,fr;q=0.9,en;q=0.8", "*;q=0", "x-y-z", strings.Repeat("_", 300), "fr;q=\x00"} {
 		f.Add(seed)

@@ -219,7 +219,8 @@ func (p *Pages) Render(name Name, data Data) ([]byte, error) {
 func (p *Pages) view(name Name, data Data) view {
 	in, ok := languages[data.Lang]
 	if !ok {
-		data.Lang, in = "en", english
+		data.Lang = tags[0].String()
+		in = languages[data.Lang]
 	}
 	v := p.site
 	v.Data = data

@@ -57,9 +57,6 @@ type words struct {
 	Support   string // the link to SupportURL
 }
 
-// languages are those of the pages, by what Language returns.
-var languages = map[string]*texts{"en": english, "fr": french}
-
 // Codes are those that have texts, sorted.
 func Codes() []string { return slices.Sorted(maps.Keys(english.problems)) }
 
