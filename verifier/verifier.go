@@ -1,21 +1,57 @@
 // Package verifier defines what the gate asks of a provider of phone-number
-// verification: start a verification of one number, take in what the browser
-// brought back, and fetch the outcome.
+// verification.
 //
-// A provider for Caddy is a module of the namespace
-// http.number_verify.verifiers that implements Verifier; see package dqe.
+// A provider for Caddy is a module of the namespace http.number_verify.verifiers
+// that implements Verifier; package dqe is one, and the examples show two small
+// ones. Test it with package verifiertest.
 //
-// # Other protocols
+// # One attempt
 //
-// The interface also fits an OpenID Connect provider such as CAMARA Number
-// Verification. Start builds the authorisation URL (scope
-// number-verification:verify, login hint, redirect_uri = CallbackURL, state =
-// State, PKCE) and calls nobody; its State holds the code verifier and the
-// number. Callback checks iss (RFC 9207), returns an *Error of the class Denied for
-// error=access_denied, and adds code to the State. Result redeems the code, calls
-// POST /verify with the number, and maps devicePhoneNumberVerified. There the state
-// is visible in the URL (Started.ShowsState), and what only the browser at the end
-// of the redirects learns is the code; with DQE it is the state.
+//  1. Understands: can the provider be asked for this number?
+//  2. Token, for a TokenSource only: a token that serves this attempt alone.
+//  3. Start: the provider learns the number and the address to come back to, and
+//     says where to send the browser. The gate checks that URL.
+//  4. The browser goes there. The mobile operator recognises the SIM, and sends the
+//     browser back to the gate.
+//  5. Callback: what did the browser bring back?
+//  6. Result: does the SIM have the number? The gate asks again while the provider
+//     does not know.
+//
+// Each step may happen on another node, so whatever a later step needs is in the
+// State.
+//
+// # What a callback proves
+//
+// A stranger can start an attempt for your number and have your phone open the
+// link. So the gate accepts a callback only from the browser that started the
+// attempt, and only if it brings something that nobody learns except the browser at
+// the end of the redirects. Usually that is StartRequest.State: the verifier hands
+// it to the provider, server to server, and the gate makes sure that the URL does
+// not reveal it. If the protocol shows State in the URL (Started.ShowsState), the
+// verifier has to check something else in its place. Everything else that a browser
+// brings back proves nothing.
+//
+// # OpenID Connect, such as CAMARA Number Verification
+//
+// Such a provider fits in as follows:
+//
+//   - Start calls nobody. It builds the authorisation URL: scope
+//     number-verification:verify, a login hint, redirect_uri = CallbackURL, state =
+//     State, PKCE. It sets ShowsState, keeps the number and the code verifier in
+//     Started.State, and names the code verifier in Hidden.
+//   - Callback checks iss (RFC 9207). For error=access_denied it returns an *Error
+//     of the class Denied; without a code, or with another iss, ErrForeignCallback.
+//     It adds the code, which takes the place of the state as proof.
+//   - Result redeems the code, calls POST /verify with the number, and maps
+//     devicePhoneNumberVerified. Code and access token can be used once: once the
+//     request was sent, an error must not say Again.
+//
+// # The callback path
+//
+// Browsers come back to {path}/callback. {path}/callback/{provider} is reserved for
+// providers that need a path of their own, which keeps one provider from passing off
+// its answer as another's (mix-up, RFC 9700). It answers 404 today; like
+// {path}/callback it is kept out of access logs and referrers.
 package verifier
 
 import (
@@ -77,11 +113,11 @@ type Verifier interface {
 
 // CountryChecker is a Verifier that cannot verify numbers of every country.
 type CountryChecker interface {
-	// CheckCountries returns an error, for the site's operator to read, where
-	// the provider would understand no number of one of the countries (ISO
-	// 3166-1). A module is asked when a Caddyfile is adapted, before it is
-	// provisioned, and again after that: before, what holds a placeholder is not
-	// known yet and passes.
+	// CheckCountries returns an error for the site's operator to read if there is
+	// a country (ISO 3166-1) of which the provider understands no number. A
+	// module is asked twice: when a Caddyfile is adapted, before it is
+	// provisioned, and again afterwards. The first time it must accept what
+	// depends on a placeholder that is not resolved yet.
 	CheckCountries(countries []string) error
 }
 

@@ -1,19 +1,19 @@
 // Package pages renders what visitors see: the form, the page that waits for a
-// result, and the page that explains a refusal, in French and English, without
-// JavaScript and without anything from other hosts.
+// result, and the page that explains a refusal. They are in French and English,
+// need no JavaScript, and load nothing from other hosts.
 //
 // # Templates of your own
 //
-// A directory named with the option pages may hold base.html, form.html,
-// wait.html and problem.html, in the syntax of Go's html/template. Each replaces
-// the built-in one of that name; what is missing stays built in. The folder
-// templates beside this file holds the built-in ones, to start from. All pages
-// are tried out with every code in every language when the configuration loads,
-// so a mistake shows then, with file and line.
+// The option pages names a directory that may hold base.html, form.html, wait.html
+// and problem.html, in the syntax of Go's html/template. Each file replaces the
+// built-in one of the same name; if one is missing, the built-in one is used. To
+// start from the built-in ones, copy them from the folder templates beside this
+// file. When the configuration loads, all pages are rendered with every code in
+// every language, and a mistake is reported with file and line.
 //
-// base.html is the frame, from doctype to </html>; it has
-// {{template "content" .}} where the page goes. form.html, wait.html and
-// problem.html each define that block:
+// base.html is the frame, from doctype to </html>, with {{template "content" .}}
+// where the page goes. form.html, wait.html and problem.html each define that
+// block:
 //
 //	{{define "content"}}
 //	<main{{if .Code}} data-code="{{.Code}}"{{end}}>
@@ -24,16 +24,16 @@
 // {{template "builtin" .}} within it shows the built-in content of that page, so
 // that something can be added to a page without a copy of it.
 //
-// What the pages have to do:
+// The pages must do the following:
 //
-//   - form.html posts to {{.Base}}/start the fields return (a hidden one, with
-//     {{.Return}}) and, unless .Known, number.
-//   - wait.html leads to {{.RefreshURL}}. The built-in base.html goes there by
-//     itself, with a meta refresh; one of your own has to as well.
-//   - problem.html should offer a way to start again: {{.Retry}}.
-//   - A style element has nonce="{{.Nonce}}". The Content-Security-Policy blocks
-//     scripts, style attributes, frames, and images that are neither of this
-//     site nor the logo.
+//   - form.html posts a form to {{.Base}}/start, with a hidden field return that
+//     holds {{.Return}} and, unless .Known, a field number.
+//   - wait.html links to {{.RefreshURL}}. The built-in base.html goes there by
+//     itself, by a meta refresh; a base.html of your own must do so too.
+//   - problem.html should link to {{.Retry}}, to start again.
+//   - Every style element needs nonce="{{.Nonce}}". The Content-Security-Policy
+//     blocks scripts, style attributes, frames, and all images except those of
+//     this site and the logo.
 //
 // # What templates get
 //
@@ -45,9 +45,9 @@
 //	.Return         path and query to go to after the verification
 //	.Code           code of the refusal, e.g. number_mismatch, or empty
 //	.Status         HTTP status of the answer
-//	.Known          whether the site knows the number: no field is shown then
+//	.Known          whether the site knows the number: then show no field
 //	.Masked         the known number, masked: +33 6 •• •• •• 01
-//	.ContinueURL    where a visitor goes on who is verified already, or empty
+//	.ContinueURL    the way on for a visitor who is verified already, or empty
 //	.SessionTTL     how long the outcome is kept, a duration; see .Kept
 //	.RetryAfter     how long to wait before another attempt, a duration, or 0;
 //	                see .TryAgainIn
@@ -65,22 +65,22 @@
 //	.PrivacyURL     as configured, or empty
 //	.FallbackURL    as configured, or empty
 //
-// Made of these, in the language of the page:
+// Made from these, in the language of the page:
 //
 //	.Title          heading of the page
-//	.Problem        with a code: .Problem.Title and .Problem.Reason are sentences,
-//	                .Problem.Advice is a list of them
+//	.Problem        if there is a code: .Problem.Title and .Problem.Reason are
+//	                sentences, .Problem.Advice is a list of sentences
 //	.Intro          who asks, and why
 //	.Kept           how long the outcome is kept, a sentence, or empty
 //	.TryAgainIn     when to try again, a sentence, or empty
 //	.Seconds        RefreshAfter in whole seconds
 //	.Retry          address of the form, with the return path
-//	.OfferFallback  whether FallbackURL is there and may help with this code
+//	.OfferFallback  whether FallbackURL is set and may help with this code
 //	.NumberWrong    whether the code is about the number itself
-//	.NetworkAdvised whether .Problem.Advice speaks of Wi-Fi already: then
-//	                .Words.Before would say it twice
-//	.Words          the fixed words of the built-in pages, by the names in
-//	                texts.go: {{.Words.Submit}}
+//	.NetworkAdvised whether .Problem.Advice already mentions Wi-Fi, so that
+//	                .Words.Before would repeat it
+//	.Words          the fixed texts of the built-in pages, such as
+//	                {{.Words.Submit}}; texts.go lists their names
 //
-// No page gets a full number: a refused form does not repeat what was typed.
+// No page gets a full number: after a refusal, the form does not repeat it.
 package pages

@@ -15,7 +15,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/address"
 )
 
-// checkLink returns raw as a link for a page; none is none.
+// checkLink returns raw as a link for a page. It may be empty.
 func checkLink(raw string) (template.URL, error) {
 	if raw != "" && !address.IsLink(raw) {
 		return "", fmt.Errorf("%q is no link for a page; write it like https://www.example.com/help, /help, mailto:help@example.com or tel:+33639980001", raw)
@@ -26,20 +26,20 @@ func checkLink(raw string) (template.URL, error) {
 // maxLogo bounds a logo file, in bytes: phones load it with every page.
 const maxLogo = 64 << 10
 
-// logo is an image's address and what a Content-Security-Policy calls it.
+// logo is the address of an image, and its source in a Content-Security-Policy.
 type logo struct {
 	source template.URL
 	policy string
 }
 
-// imageTypes are the kinds of file that a logo may be.
+// imageTypes are the file types that a logo may have.
 var imageTypes = map[string]string{
 	".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg",
 	".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
 }
 
-// loadLogo reads a logo: an https URL or a local file, which is inlined, so that
-// pages need no further request.
+// loadLogo reads a logo: an https URL, or a local file, which is put into the page
+// itself so that visitors load nothing more.
 func loadLogo(raw string) (logo, error) {
 	switch scheme, _, found := strings.Cut(raw, ":"); {
 	case raw == "":
@@ -53,8 +53,8 @@ func loadLogo(raw string) (logo, error) {
 	}
 }
 
-// policyHost is what may stand in a Content-Security-Policy as a host: one that
-// held a blank or a semicolon would change the policy.
+// policyHost matches what may be a host in a Content-Security-Policy. A blank or a
+// semicolon in it would change the policy.
 var policyHost = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
 
 func remoteLogo(raw string) (logo, error) {

@@ -40,7 +40,7 @@ func TestLinksThatLeadNowhereOrRunAreRefused(t *testing.T) {
 	}
 }
 
-// Beginnings of image files, as browsers recognise them.
+// The first bytes of image files, by which browsers recognise them.
 var images = map[string]string{
 	"logo.svg": `<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>`, "logo.png": "\x89PNG\r\n\x1a\n",
 	"logo.jpg": "\xff\xd8\xff", "logo.JPEG": "\xff\xd8\xff", "logo.gif": "GIF89a", "logo.webp": "RIFF\x00\x00\x00\x00WEBPVP8 ",

@@ -29,7 +29,7 @@ const (
 // frame is the template that all pages share.
 const frame = "base.html"
 
-// Options are what the pages show of the site, and whose templates they are.
+// Options say what the pages show of the site, and which templates they use.
 type Options struct {
 	// Dir holds templates that replace the built-in ones; empty: none.
 	Dir string
@@ -46,8 +46,8 @@ type Options struct {
 	SupportURL, PrivacyURL, FallbackURL string
 }
 
-// Data is what a page is about. Templates get these fields and those of view;
-// the package's documentation lists both.
+// Data is what one page shows. Templates get these fields and those of view; the
+// package's documentation lists both.
 type Data struct {
 	// Lang is the page's language, as Language returns it.
 	Lang string
@@ -62,20 +62,20 @@ type Data struct {
 	Code string
 	// Status is the HTTP status of the answer.
 	Status int
-	// Known says that the site knows the number: the form has no field then,
-	// and shows Masked.
+	// Known says that the site knows the number: the form then shows Masked and
+	// has no field.
 	Known bool
 	// Masked is the known number with its middle digits hidden.
 	Masked string
-	// ContinueURL is where a visitor goes on whose verification still holds, or
-	// empty.
+	// ContinueURL is the way on for a visitor who is still verified, or empty.
 	ContinueURL string
-	// SessionTTL is how long an outcome is kept; 0: not said.
+	// SessionTTL is how long the outcome is kept; if 0, the page does not say.
 	SessionTTL time.Duration
-	// RetryAfter is how long to wait before another attempt; 0: not said.
+	// RetryAfter is how long to wait before another attempt; if 0, the page does
+	// not say.
 	RetryAfter time.Duration
-	// RefreshURL is where the wait page goes by itself after RefreshAfter, which
-	// is at least a second unless Done.
+	// RefreshURL is where the wait page goes by itself after RefreshAfter: after a
+	// second at least, unless Done.
 	RefreshURL   string
 	RefreshAfter time.Duration
 	// Done says that the visitor is verified and about to go on.
@@ -100,14 +100,14 @@ type view struct {
 
 // Pages renders pages. It is safe for concurrent use.
 type Pages struct {
-	site      view // what is the same on every page
+	site      view // the fields that are the same on every page
 	logo      logo
 	templates map[Name]*template.Template
 }
 
-// New reads templates and logo, checks all options, and tries an operator's
-// templates out. An error says which file or option is wrong and what to write
-// instead.
+// New checks the options, reads the logo and the templates, and renders every page
+// once if there are templates of one's own. An error says which file or option is
+// wrong and what to write instead.
 func New(o Options) (*Pages, error) {
 	p := &Pages{site: view{Brand: o.Brand, Recipient: o.Recipient}, templates: make(map[Name]*template.Template)}
 	for _, l := range []struct {
@@ -130,7 +130,7 @@ func New(o Options) (*Pages, error) {
 	p.site.LogoSource = p.logo.source
 	for _, name := range []Name{Form, Wait, Problem} {
 		if p.templates[name], err = load(o.Dir, name); err == nil && o.Dir != "" {
-			err = p.tryOut(name) // the built-in ones are in this package's tests
+			err = p.tryOut(name) // this package's tests do that for the built-in ones
 		}
 		if err != nil {
 			return nil, fmt.Errorf("pages: %w", err)
@@ -139,8 +139,9 @@ func New(o Options) (*Pages, error) {
 	return p, nil
 }
 
-// load parses a page and its frame, each from dir where it is there. A page from
-// dir may show the built-in content within its own, as the template "builtin".
+// load parses a page and its frame. Each comes from dir if the file is there. A
+// page from dir may show the built-in content within its own, as the template
+// "builtin".
 func load(dir string, name Name) (*template.Template, error) {
 	t := template.New(frame)
 	page := string(name) + ".html"
@@ -197,12 +198,12 @@ func read(dir, file string) (string, error) {
 	return read("", file)
 }
 
-// ImageSource is the source that a Content-Security-Policy has to admit for the
-// logo: data:, an origin, or empty.
+// ImageSource returns what the Content-Security-Policy must allow as a source of
+// images, for the logo: data:, an origin, or "".
 func (p *Pages) ImageSource() string { return p.logo.policy }
 
-// Render renders a page. It renders into memory, so that an error never leaves
-// half a page. A language or code without texts gets the general ones.
+// Render renders a page into memory, so that an error never leaves half a page. An
+// unknown language gets English, an unknown code a general text.
 func (p *Pages) Render(name Name, data Data) ([]byte, error) {
 	t, ok := p.templates[name]
 	if !ok {
@@ -215,7 +216,7 @@ func (p *Pages) Render(name Name, data Data) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// view adds to data what templates get besides.
+// view returns all fields of a page.
 func (p *Pages) view(name Name, data Data) view {
 	in, ok := languages[data.Lang]
 	if !ok {

@@ -126,8 +126,8 @@ var fullOptions = Options{
 	SupportURL: "/help", PrivacyURL: "https://www.example.com/privacy", FallbackURL: "tel:+33639980001",
 }
 
-// eachPage calls f with every page in every language with every code, once with
-// little data and once with all.
+// eachPage calls f with every page, in every language and with every code, once with
+// few fields set and once with all.
 func eachPage(t *testing.T, f func(t *testing.T, p *Pages, name Name, data Data)) {
 	t.Helper()
 	plain, full := newPages(t, Options{}), newPages(t, fullOptions)
@@ -531,7 +531,7 @@ func TestFallbackIsOfferedWhereThisNumberOrDeviceCannotBeVerified(t *testing.T) 
 	}
 }
 
-// vectors try to leave the place where a value stands.
+// vectors try to break out of the place where a value is inserted.
 var vectors = []string{
 	`"><script>alert(1)</script>`, `'><img src=x onerror=alert(1)>`, `</title><script>alert(1)</script>`,
 	`</style><script>alert(1)</script>`, `javascript:alert(1)`, `" autofocus onfocus="alert(1)`, "`-alert(1)-`",

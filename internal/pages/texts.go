@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// texts are all that the pages say in one language.
+// texts are all texts of one language. A text with gaps (%s) says what goes into
+// them.
 type texts struct {
 	words    words
-	nowhere  problem            // where the gate has no page
+	nowhere  problem            // for an address without a page
 	problems map[string]problem // by code
 
-	thisSite string // in place of a brand
-	aService string // in place of a recipient
+	thisSite string // if there is no brand
+	aService string // if the recipient has no name
 	introOf  string // brand
 	keptOf   string // brand, duration
 	againIn  string // duration
@@ -23,7 +24,7 @@ type texts struct {
 	units    map[time.Duration]unit
 }
 
-// problem is what a visitor reads about a code.
+// problem explains a code to the visitor.
 type problem struct {
 	Title  string   // what is wrong, in a few words
 	Reason string   // what has happened
@@ -57,11 +58,11 @@ type words struct {
 	Support   string // the link to SupportURL
 }
 
-// Codes are those that have texts, sorted.
+// Codes returns the codes that have texts, sorted.
 func Codes() []string { return slices.Sorted(maps.Keys(english.problems)) }
 
-// offersFallback tells whether another way may help: where this number, operator
-// or device cannot be verified, or nobody can for now.
+// offersFallback tells whether another way than the SIM may help: this number,
+// operator or device cannot be verified, or nobody can at the moment.
 func offersFallback(code string) bool {
 	switch code {
 	case "number_unsupported", "number_unknown", "number_mismatch", "access_denied",
@@ -83,7 +84,8 @@ func concernsNumber(code string) bool {
 	}
 }
 
-// concernsNetwork tells whether the advice speaks of Wi-Fi and mobile data.
+// concernsNetwork tells whether the advice for the code is about Wi-Fi and mobile
+// data.
 func concernsNetwork(code string) bool {
 	switch code {
 	case "number_mismatch", "operator_unavailable", "result_timeout", "attempt_expired":
@@ -93,8 +95,9 @@ func concernsNetwork(code string) bool {
 	}
 }
 
-// problem is the text of a page's code; a code that has none reads "not available
-// now". A problem page without a code is that of an address where nothing is.
+// problem returns the text for the code of a page. A code without a text gets that
+// of provider_misconfigured, "not available now". A problem page without a code is
+// for an address without a page.
 func (t *texts) problem(name Name, code string) problem {
 	if code == "" && name != Problem {
 		return problem{}
@@ -148,7 +151,7 @@ func (t *texts) tryAgainIn(d time.Duration) string {
 
 const day = 24 * time.Hour
 
-// duration says d as people do, rounded up, in two units at most.
+// duration writes d as people say it: rounded up, in two units at most.
 func (t *texts) duration(d time.Duration) string {
 	d = roundUp(d, time.Second)
 	if d > time.Minute {

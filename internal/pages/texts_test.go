@@ -23,7 +23,7 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// sentences are all texts of a language by a name for each.
+// sentences returns all texts of a language, each by a name.
 func sentences(in *texts) map[string]string {
 	all := map[string]string{
 		"thisSite": in.thisSite, "aService": in.aService, "introOf": in.introOf, "keptOf": in.keptOf, "againIn": in.againIn, "and": in.and,
@@ -67,7 +67,7 @@ func TestLanguagesSayTheSame(t *testing.T) {
 	}
 }
 
-// What good typography in each language never has.
+// misprints match what good typography in each language avoids.
 var misprints = map[string]*regexp.Regexp{
 	"en": regexp.MustCompile(`['"]|\s[:;!?.,]|\.\.\.|  `),
 	"fr": regexp.MustCompile(`['"]|[^\x{a0}][:;!?»]|«[^\x{a0}]| [.,]|\.\.\.|  `),

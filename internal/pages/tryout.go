@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// sample is the data that pages are tried out with.
+// sample is the data for trying out pages.
 var sample = Data{
 	Nonce: "sample", Base: "/.number-verify", Return: "/account", Status: 200, Masked: "+33 6 •• •• •• 01",
 	SessionTTL: 24 * time.Hour, RefreshURL: "/.number-verify/wait/sample", RefreshAfter: 2 * time.Second,
 }
 
-// tryOut renders a page with every code in every language, so that a mistake in
-// an operator's template shows when the configuration loads.
+// tryOut renders a page with every code in every language, so that a mistake in a
+// template of one's own shows when the configuration loads.
 func (p *Pages) tryOut(name Name) error {
 	for lang := range languages {
 		for _, code := range append([]string{""}, Codes()...) {
@@ -41,8 +41,8 @@ var (
 	returnField = regexp.MustCompile(`(?i)\sname=["']?return\b`)
 )
 
-// missing tells what a page has to have and has not, or "". Without it the
-// visitor would be stuck.
+// missing returns what a page lacks although visitors cannot go on without it, or
+// "".
 func missing(name Name, data Data, page []byte) string {
 	has := func(s string) bool { return bytes.Contains(page, []byte(s)) }
 	switch {

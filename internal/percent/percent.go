@@ -1,15 +1,16 @@
-// Package percent undoes percent-encoding as lenient servers do: what is no
-// encoding stays as it is, where net/url refuses the whole.
+// Package percent decodes percent-encoding as lenient servers do: a % that begins
+// no valid encoding stays as it is. Package net/url would refuse the whole string.
 package percent
 
 import "strings"
 
-// Decode undoes the percent-encoding of s, once.
+// Decode decodes s once.
 func Decode(s string) string {
 	return DecodeOnly(s, func(byte) bool { return true })
 }
 
-// DecodeOnly undoes the percent-encoding of those bytes of s that are wanted.
+// DecodeOnly decodes s once, but leaves a byte encoded unless wanted returns true
+// for it.
 func DecodeOnly(s string, wanted func(byte) bool) string {
 	if !strings.Contains(s, "%") {
 		return s
@@ -31,7 +32,7 @@ func DecodeOnly(s string, wanted func(byte) bool) string {
 	return string(out)
 }
 
-// hexDigit is the value of a hexadecimal digit and one; 0 for anything else.
+// hexDigit is one more than the value of a hexadecimal digit; 0 for other bytes.
 var hexDigit = func() (table [256]byte) {
 	for i, c := range []byte("0123456789abcdef") {
 		table[c] = byte(i) + 1

@@ -18,7 +18,7 @@ func TestDecodeLeavesWhatIsNoEncoding(t *testing.T) {
 	}
 }
 
-// What net/url takes for an encoding is one here too.
+// Whatever net/url decodes, Decode decodes in the same way.
 func FuzzDecode(f *testing.F) {
 	f.Add("/a%2Fb%20c%")
 	f.Fuzz(func(t *testing.T, s string) {

@@ -1,6 +1,6 @@
-// Package phone reads telephone numbers: what a person typed, and the forms in
-// which a provider is sent a number. Two numbers never share a form: who is
-// verified is who the provider understood.
+// Package phone reads the numbers that people type (phone.go), and writes them in
+// the forms that providers take (wire.go). Two numbers never share a form: if they
+// did, whoever has one of them would be verified as the other.
 package phone
 
 import (
@@ -31,13 +31,13 @@ type Number struct {
 
 // Rules say which numbers are accepted.
 type Rules struct {
-	// Region is the country (ISO 3166-1) as one of whose a national number is
-	// read.
+	// Region is the country (ISO 3166-1) that a number without a country code is
+	// of.
 	Region string
 	// Countries are those whose mobile numbers are accepted.
 	Countries []string
-	// Understands tells whether the provider takes what it is sent for a number
-	// as that number and no other.
+	// Understands tells whether the provider, sent this number, takes it for this
+	// number and no other.
 	Understands func(e164 string) bool
 }
 
@@ -47,16 +47,16 @@ func ValidRegion(s string) bool {
 	return phonenumbers.GetCountryCodeForRegion(s) != 0
 }
 
-// TakenFor is the country that all mobile numbers of another are taken to be of,
-// since nothing in a number tells the two apart.
+// TakenFor maps a country to another whose mobile numbers look the same: all its
+// numbers are taken for those of the other.
 var TakenFor = map[string]string{
 	"AX": "FI", "BL": "GP", "CC": "AU", "CX": "AU", "EH": "MA", "MF": "GP", "SJ": "NO", "VA": "IT",
 }
 
-// Parse reads what a person typed. A national number is read as one of
-// rules.Region; where that gives no number, as one of the accepted countries, if
-// just one of them has it: a number that two have could be either's. Its errors
-// are ErrInvalid and ErrUnsupported.
+// Parse reads what a person typed. A number without a country code is read as one
+// of rules.Region. If that country has no such number, the accepted countries are
+// tried: just one of them must have it, or the number could be somebody else's.
+// Errors are ErrInvalid and ErrUnsupported.
 func Parse(input string, rules *Rules) (Number, error) {
 	input, ok := plain(strings.TrimSpace(input))
 	if !ok {
@@ -70,7 +70,7 @@ func Parse(input string, rules *Rules) (Number, error) {
 		return rules.judge(typed)
 	}
 	if shared, ok := inFrenchPlan(input, rules.Region); ok {
-		return rules.judge(shared) // and no other country's, though it is not accepted
+		return rules.judge(shared) // even if that country is not accepted: the number is no other's
 	}
 	n, err := rules.judge(typed)
 	if err == nil || phonenumbers.IsValidNumber(typed) || isMobile(typed) {
@@ -79,8 +79,8 @@ func Parse(input string, rules *Rules) (Number, error) {
 	return rules.elsewhere(input, err)
 }
 
-// elsewhere reads a national number of an accepted country other than the region,
-// which has refused it.
+// elsewhere reads a national number as one of the accepted countries. It returns
+// the error refused if none of them has it.
 func (r *Rules) elsewhere(input string, refused error) (Number, error) {
 	var found Number
 	for _, country := range r.Countries {
@@ -103,9 +103,9 @@ func (r *Rules) elsewhere(input string, refused error) (Number, error) {
 	return found, nil
 }
 
-// plain folds the blanks and dashes that people and keyboards put into numbers.
-// It refuses what the library would read besides: letters, extensions and the
-// digits of other scripts.
+// plain makes ordinary spaces of the blanks and dashes that people and keyboards
+// put into numbers. It refuses letters, extensions and the digits of other scripts,
+// which the library would accept.
 func plain(s string) (string, bool) {
 	if len(s) > maxInput || strings.LastIndexByte(s, '+') > 1 || strings.Count(s, "+") > 1 {
 		return "", false
@@ -128,9 +128,9 @@ func isInternational(s string) bool {
 	return strings.HasPrefix(s, "+") || strings.HasPrefix(s, "(+") || strings.HasPrefix(s, "00")
 }
 
-// inFrenchPlan reads a national number of a country of the French plan, which is
-// one for all of them: 0690… is of Guadeloupe wherever it is typed. The 0 may be
-// missing.
+// inFrenchPlan reads a national number that was typed in a country of the French
+// plan. All these countries share the plan: 0690… is of Guadeloupe wherever it is
+// typed. The 0 may be missing.
 func inFrenchPlan(input, region string) (*phonenumbers.PhoneNumber, bool) {
 	if !National.Covers(region) {
 		return nil, false
@@ -138,7 +138,7 @@ func inFrenchPlan(input, region string) (*phonenumbers.PhoneNumber, bool) {
 	digits := strings.TrimPrefix(phonenumbers.NormalizeDigitsOnly(input), "0")
 	e164, ok := FromWire("0"+digits, National)
 	if !ok && len(digits) == 9 && (digits[0] == '6' || digits[0] == '7') {
-		e164, ok = "+33"+digits, true // a range that nobody has yet is of the plan too
+		e164, ok = "+33"+digits, true // an unassigned range is part of the plan, too
 	}
 	if !ok {
 		return nil, false
@@ -159,9 +159,9 @@ func (r *Rules) judge(parsed *phonenumbers.PhoneNumber) (Number, error) {
 	return n, nil
 }
 
-// regionOf names the country of n. The library's metadata lags behind the
-// regulators, so a number of a range that it does not know counts as one of the
-// main country of its calling code.
+// regionOf returns the country of n. The library's metadata lags behind the
+// regulators: a number in a range that it does not know counts for the main
+// country of the calling code.
 func regionOf(n *phonenumbers.PhoneNumber) string {
 	if region := phonenumbers.GetRegionCodeForNumber(n); region != "" {
 		return region
@@ -169,9 +169,9 @@ func regionOf(n *phonenumbers.PhoneNumber) string {
 	return phonenumbers.GetRegionCodeForCountryCode(int(n.GetCountryCode()))
 }
 
-// isMobile tells whether n is a mobile number. In metropolitan France 06 and 07
-// are, whatever the library knows of the range, but for the ranges that the
-// French plan gives to the territories: nobody has +33 690….
+// isMobile tells whether n is a mobile number. In metropolitan France all of 06 and
+// 07 is mobile, even in ranges that the library does not know. Only the ranges of
+// the overseas territories are not: nobody has +33 690….
 func isMobile(n *phonenumbers.PhoneNumber) bool {
 	if n.GetCountryCode() == 33 {
 		_, ok := Wire(phonenumbers.Format(n, phonenumbers.E164), National)
@@ -185,7 +185,7 @@ func isMobile(n *phonenumbers.PhoneNumber) bool {
 	}
 }
 
-// Mask hides all but the country code, the first digit and the last two:
+// Mask hides all digits except the country code, the first one and the last two:
 // +33 6 •• •• •• 01.
 func Mask(e164 string) string {
 	parsed, err := phonenumbers.Parse(e164, "")

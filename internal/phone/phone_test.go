@@ -81,8 +81,7 @@ func TestNumbersThatCannotBeVerified(t *testing.T) {
 	}
 }
 
-// TestTerritorysNumberIsNoMetropolitanOneInAnyFormat holds that it does not take
-// the format to tell them apart: nobody has +33 690….
+// Nobody has +33 690…, whatever the format in which numbers are sent.
 func TestTerritorysNumberIsNoMetropolitanOneInAnyFormat(t *testing.T) {
 	for _, format := range Formats {
 		for _, input := range []string{"+33690001234", "+33691221234", "+33692001234", "+33693001234", "+33694001234", "+33696001234", "+33697001234",
@@ -111,7 +110,7 @@ func TestOverseasNumbersAreUnderstoodAsTypedThere(t *testing.T) {
 	}
 }
 
-// TestNationalNumberIsOfTheRegionThenOfWhereItIsValid is where plans overlap.
+// Numbering plans of several countries overlap.
 func TestNationalNumberIsOfTheRegionThenOfWhereItIsValid(t *testing.T) {
 	for name, c := range map[string]struct {
 		input, region string
@@ -153,8 +152,8 @@ func TestNationalNumberIsOfTheRegionThenOfWhereItIsValid(t *testing.T) {
 	}
 }
 
-// TestKnownNumberOfATerritoryIsNotAStrangersMoroccanOne is a site of FR and MA that
-// knows a customer of Guadeloupe by 0690…: who has the SIM of +212690… is not him.
+// A site that accepts FR and MA knows a customer of Guadeloupe by 0690…. Whoever has
+// the SIM of +212690… is somebody else.
 func TestKnownNumberOfATerritoryIsNotAStrangersMoroccanOne(t *testing.T) {
 	for _, format := range []Format{E164, MSISDN, IDD} {
 		rules := rulesOf(format, "FR", "MA", "DZ", "TN", "SN", "CI")
@@ -166,7 +165,7 @@ func TestKnownNumberOfATerritoryIsNotAStrangersMoroccanOne(t *testing.T) {
 	}
 }
 
-// TestCountriesWhoseNumbersAreAllAnothers holds the table against the library.
+// The library knows which countries these are.
 func TestCountriesWhoseNumbersAreAllAnothers(t *testing.T) {
 	for country, numbers := range mobiles(t) {
 		of := make(map[string]int)

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Format is how a provider is sent numbers.
+// Format is the form in which a provider is sent numbers.
 type Format string
 
 // The formats.
 const (
-	// National is that of the French numbering plan alone: 0639980001.
+	// National is the form of the French numbering plan only: 0639980001.
 	National Format = "national"
 	// E164 is +33639980001.
 	E164 Format = "e164"
@@ -20,10 +20,10 @@ const (
 	IDD Format = "idd"
 )
 
-// Formats are all formats.
+// Formats lists all formats.
 var Formats = []Format{National, E164, MSISDN, IDD}
 
-// frenchCountries are those whose numbers the French plan holds.
+// frenchCountries are the countries that share the French plan.
 var frenchCountries = []string{"FR", "GP", "GF", "MQ", "RE", "YT", "BL", "MF", "PM"}
 
 // Covers tells whether the format can write numbers of a country (ISO 3166-1).
@@ -31,10 +31,10 @@ func (f Format) Covers(country string) bool {
 	return f != National || slices.Contains(frenchCountries, country)
 }
 
-// frenchPlan gives the calling code of a mobile number, as it is dialled within
-// the French plan, by its first digits; the most digits decide, and no code means
-// that nobody has the range. One plan serves several calling codes, so the
-// national part of a number, alone, does not tell whose it is.
+// frenchPlan maps the first digits of a mobile number, as it is dialled within the
+// French plan, to its calling code. The longest match counts; an empty code means
+// that nobody has the range. One plan serves several calling codes: the national
+// part of a number alone does not tell whose it is.
 //
 // Source: ARCEP, decision 2018-0881 on the national numbering plan, annex 1, as
 // amended; within 07 08 and 07 09 its table of assigned ranges, as the metadata
@@ -70,12 +70,12 @@ var frenchPlan = map[string]string{
 // frenchCodes are the calling codes of the French plan.
 var frenchCodes = []string{"33", "262", "508", "590", "594", "596"}
 
-// shortOf508 begins, in the French plan, the numbers of Saint-Pierre-et-Miquelon
-// that have six digits: it is no part of them.
+// shortOf508 is what one dials within the French plan before the numbers of
+// Saint-Pierre-et-Miquelon that have six digits. It is not part of the number.
 const shortOf508 = "0508"
 
-// Wire writes a mobile number as a provider is sent it. It is not ok where the
-// provider, reading the format, would understand another number or none.
+// Wire writes a mobile number in the form in which a provider is sent it. It is not
+// ok if the provider, reading that form, would understand another number or none.
 func Wire(e164 string, format Format) (wire string, ok bool) {
 	digits := strings.TrimPrefix(e164, "+")
 	switch format {
@@ -92,7 +92,7 @@ func Wire(e164 string, format Format) (wire string, ok bool) {
 	return wire, ok && back == e164
 }
 
-// FromWire is how a provider understands a mobile number that it was sent.
+// FromWire reads a mobile number as a provider that takes the format does.
 func FromWire(wire string, format Format) (e164 string, ok bool) {
 	switch format {
 	case National:
@@ -109,8 +109,8 @@ func FromWire(wire string, format Format) (e164 string, ok bool) {
 	}
 }
 
-// toFrench writes a number as it is dialled within the French plan, if it is of
-// it.
+// toFrench writes a number as it is dialled within the French plan; "" if its
+// calling code is not in the plan.
 func toFrench(digits string) string {
 	for _, code := range frenchCodes {
 		rest, ok := strings.CutPrefix(digits, code)

@@ -10,8 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestFrenchPlanByHand is the plan as a person reads it: what is dialled, and
-// whose number that is.
+// The plan as a person reads it: what is dialled, and whose number that is.
 func TestFrenchPlanByHand(t *testing.T) {
 	for dialled, want := range map[string]string{
 		"0600000000":  "+33600000000", // metropolitan France
@@ -86,8 +85,7 @@ func TestFrenchPlanByHand(t *testing.T) {
 	}
 }
 
-// TestNumbersThatHaveNoFormOfTheirOwn are those that a provider would take for
-// another number, or for none.
+// A provider would take these for another number, or for none.
 func TestNumbersThatHaveNoFormOfTheirOwn(t *testing.T) {
 	all := slices.Clone(Formats)
 	for number, refused := range map[string][]Format{
@@ -108,8 +106,8 @@ func TestNumbersThatHaveNoFormOfTheirOwn(t *testing.T) {
 	}
 }
 
-// mobiles draws mobile numbers of each country, in E.164, by the library's own
-// description of them.
+// mobiles generates mobile numbers of each country, in E.164, from the library's
+// patterns.
 func mobiles(t *testing.T) map[string]*rapid.Generator[string] {
 	t.Helper()
 	collection, err := phonenumbers.MetadataCollection()
@@ -131,9 +129,8 @@ func mobiles(t *testing.T) map[string]*rapid.Generator[string] {
 	return all
 }
 
-// TestNumbersOfAllCountriesAreOneToOneWithWhatAProviderIsSent draws numbers of
-// every country, gives their national part to every other calling code, and holds
-// that those which are accepted have forms of their own that are read back.
+// Numbers of every country, and their national parts under every other calling code:
+// those that are accepted have forms of their own, which are read back as they were.
 func TestNumbersOfAllCountriesAreOneToOneWithWhatAProviderIsSent(t *testing.T) {
 	numbers := mobiles(t)
 	var countries, codes []string
@@ -181,9 +178,8 @@ func TestNumbersOfAllCountriesAreOneToOneWithWhatAProviderIsSent(t *testing.T) {
 	}
 }
 
-// TestEveryMobileNumberOfTheFrenchCountriesHasANationalForm compares the plan
-// with what the library's authors know of each country: nobody is locked out, and
-// each number goes out as its owner dials it.
+// The library's authors know the plan, too: nobody is locked out, and each number
+// goes out as its owner dials it.
 func TestEveryMobileNumberOfTheFrenchCountriesHasANationalForm(t *testing.T) {
 	numbers := mobiles(t)
 	for _, country := range frenchCountries {

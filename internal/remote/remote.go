@@ -1,6 +1,6 @@
-// Package remote says what went wrong with a connection in words of its own.
-// Errors of net/http, crypto/tls and others quote what the other side sent, which
-// may be a number or a secret that it was sent before: their text is never logged.
+// Package remote turns errors of connections into a few fixed causes that are safe
+// to log. The errors of net/http, crypto/tls and others are not: they quote what
+// the other side sent, which may repeat a number or a secret.
 package remote
 
 import (
@@ -15,7 +15,7 @@ import (
 	"syscall"
 )
 
-// Cause is one of a closed set of words.
+// Cause is why a call failed. There are no others than those below.
 type Cause string
 
 // The causes.
@@ -37,12 +37,13 @@ const (
 // Error implements error.
 func (c Cause) Error() string { return string(c) }
 
-// Is tells that two of the causes are those of a context that ended.
+// Is makes Canceled and Timeout match the errors of a context that has ended.
 func (c Cause) Is(target error) bool {
 	return (c == Canceled && target == context.Canceled) || (c == Timeout && target == context.DeadlineExceeded)
 }
 
-// causes are what errors are told by, the most telling first.
+// causes tells which errors have which cause. The first match counts, so the most
+// specific come first.
 var causes = []struct {
 	cause Cause
 	of    func(error) bool
@@ -66,8 +67,8 @@ var causes = []struct {
 	{Transport, as[*net.OpError]},
 }
 
-// Plain returns the cause of err, nil for nil. What it does not know is the
-// other side's breach of the protocol.
+// Plain returns the cause of err, or nil if err is nil. An unknown error counts as
+// Protocol: the other side did not keep to it.
 func Plain(err error) error {
 	if err == nil {
 		return nil
@@ -104,7 +105,8 @@ func isTimeout(err error) bool {
 	return ok && timeout.Timeout()
 }
 
-// isAlert tells whether one side ended TLS, which has no error type of its own.
+// isAlert tells whether one side ended TLS with an alert, for which there is no
+// error type.
 func isAlert(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && (op.Op == "remote error" || op.Op == "local error")

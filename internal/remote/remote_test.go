@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// quoted is what the other side says, and no error may repeat.
+// quoted is what the other side sends. No error may repeat it.
 const quoted = "number0639980001"
 
 // serve answers each connection to it with text.
@@ -55,7 +55,7 @@ func says(text string) func(net.Conn) {
 	}
 }
 
-// certificate is one for another name, signed by nobody.
+// certificate returns a self-signed certificate for another name.
 func certificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

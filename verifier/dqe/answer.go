@@ -12,9 +12,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// answer is any of DQE's answers. Their types vary with the age of the server:
-// numbers come as strings too, and numVerify was a string before it was a
-// boolean.
+// answer is an answer to any of DQE's calls. Types depend on the age of the server:
+// numbers may be strings, and numVerify, a boolean today, may be a string.
 type answer struct {
 	Status      string
 	ErrorID     json.RawMessage
@@ -26,17 +25,16 @@ type answer struct {
 }
 
 const (
-	// defaultLifetime is that of a token whose answer names none.
+	// defaultLifetime is that of a token if the answer gives none.
 	defaultLifetime = 300 * time.Second
-	// maxLifetime bounds what an answer can claim.
+	// maxLifetime is the longest lifetime that an answer can give.
 	maxLifetime = time.Hour
 )
 
 var errNonsense = errors.New("the answer is not what DQE documents")
 
-// decode reads an answer and turns DQE's error into a *verifier.Error. It
-// branches on error_id alone: the texts vary, and the HTTP status of an error
-// is not documented.
+// decode reads an answer and turns DQE's error into a *verifier.Error. Only
+// error_id decides: the texts vary, and the HTTP status is not documented.
 func decode(call string, body []byte) (*answer, error) {
 	fields, err := object(body)
 	if err != nil {
@@ -57,9 +55,9 @@ func decode(call string, body []byte) (*answer, error) {
 	return &a, nil
 }
 
-// object reads a JSON object, and is stricter than json.Unmarshal, which takes the
-// last of two equal names, and a name in any letter case: an answer that says two
-// things says none.
+// object reads a JSON object. It refuses one that has a name twice and keeps letter
+// case, unlike json.Unmarshal, which takes the last of two equal names and ignores
+// case: an answer must not say two things at once.
 func object(body []byte) (map[string]json.RawMessage, error) {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	if begin, err := decoder.Token(); err != nil || begin != json.Delim('{') {
@@ -89,8 +87,8 @@ func object(body []byte) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// errorID is the two-digit id, which may come as a number. What is no id at all
-// is told as "?", so that it still refuses.
+// errorID returns the two-digit id, which may come as a number; "" if there is
+// none, and "?" if it cannot be read, so that it still refuses.
 func errorID(raw json.RawMessage) string {
 	text := strings.Trim(strings.TrimSpace(string(raw)), `"`)
 	if text == "" || text == "null" {

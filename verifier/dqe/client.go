@@ -1,6 +1,6 @@
-// Package dqe verifies phone numbers with DQE ID Mobile, scope numVerify:
-// client.go speaks the protocol over transport.go, answer.go and errors.go read
-// what comes back, and module.go makes a Caddy module of it.
+// Package dqe verifies phone numbers with DQE ID Mobile, scope numVerify.
+// client.go speaks the protocol and transport.go connects; answer.go and errors.go
+// read answers; module.go is the Caddy module.
 package dqe
 
 import (
@@ -47,14 +47,15 @@ const scope = "numVerify"
 // maxBody is how much of an answer is read, in bytes.
 const maxBody = 64 << 10
 
-// What a callback token that differs from the issued one does.
+// The choices for a callback token that is not the issued one.
 const (
 	callbackLog     = "log"
 	callbackRequire = "require"
 	callbackIgnore  = "ignore"
 )
 
-// ever is how long a token from elsewhere is remembered.
+// ever is how long a token from elsewhere is remembered: nobody knows when it
+// expires.
 const ever = 10 * 365 * 24 * time.Hour
 
 // settings are what a client needs; Module checks and fills them.
@@ -63,7 +64,7 @@ type settings struct {
 	licence      string
 	name         string
 	clientSecret string
-	// token returns a token from elsewhere; nil where DQE is asked for one.
+	// token returns a token from elsewhere. If it is nil, DQE is asked for tokens.
 	token         func() (string, error)
 	get           bool
 	numberFormat  phone.Format
@@ -86,26 +87,26 @@ func newClient(s settings, log *zap.Logger) *client {
 	}}
 }
 
-// state is what is remembered of an attempt between its steps.
+// state is the content of a verifier.State.
 type state struct {
 	Token string `json:"token"`
 }
 
-// Account implements verifier.Verifier: a hash of server and licence. Other
-// spellings of one address are one account: a token that serves one attempt of it
-// must not serve another's, and there is one budget.
+// Account implements verifier.Verifier: a hash of server and licence. All spellings
+// of one address give one account: otherwise a token could serve an attempt of
+// each, and each would have a budget of its own.
 func (c *client) Account() string {
 	path := strings.TrimSuffix(c.server.Path, "/") // as in a call
 	sum := sha256.Sum256([]byte(address.Server(c.server) + "\x00" + path + "\x00" + c.licence))
 	return "dqe/" + hex.EncodeToString(sum[:8])
 }
 
-// Secret implements verifier.Verifier. With a token from elsewhere there is none:
-// the licence is known to many.
+// Secret implements verifier.Verifier. There is none if tokens come from elsewhere;
+// the licence cannot take its place, since many people know it.
 func (c *client) Secret() string { return c.clientSecret }
 
-// Understands implements verifier.Verifier: DQE is told a number in one form, and
-// the form says whose it is.
+// Understands implements verifier.Verifier: it is false for a number that
+// number_format cannot tell from another.
 func (c *client) Understands(e164 string) bool {
 	_, ok := phone.Wire(e164, c.numberFormat)
 	return ok
@@ -194,9 +195,9 @@ func decoded(s string) string {
 	return s
 }
 
-// Callback implements verifier.Verifier. DQE adds token and status; both come
-// through the browser and prove nothing, but a token that is not the issued one
-// is worth knowing.
+// Callback implements verifier.Verifier. DQE adds token and status to the query.
+// Both come through the browser and prove nothing, but it is worth knowing if the
+// token is not the issued one.
 func (c *client) Callback(s verifier.State, query url.Values) (verifier.State, error) {
 	if c.callbackToken == callbackIgnore {
 		return s, nil
@@ -239,13 +240,14 @@ func (c *client) Result(ctx context.Context, s verifier.State) (verifier.Outcome
 	return out, err
 }
 
-// call sends exactly the given parameters: DQE answers 500 to any other.
+// call makes one of DQE's calls. It sends exactly the given parameters: DQE answers
+// 500 if there is any other.
 func (c *client) call(ctx context.Context, name, path string, params url.Values) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	status, body, err := c.roundTrip(ctx, path, params)
 	if err != nil {
-		// never its text: it quotes the address and the answer
+		// never the error's own text, which quotes the address and the answer
 		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: verifier.TransportError(cmp.Or(ctx.Err(), err))}
 	}
 	a, err := decode(name, body)
@@ -267,8 +269,8 @@ func (c *client) call(ctx context.Context, name, path string, params url.Values)
 	return a, nil
 }
 
-// discreet returns the operator's name unless it tells a secret: names are logged,
-// and sent to the site.
+// discreet returns the operator's name, or "" if it reveals a secret of the call:
+// names are logged, and sent to the site.
 func (c *client) discreet(operator string, params url.Values) string {
 	secrets := []string{c.clientSecret, params.Get("token")}
 	if callback, err := url.Parse(params.Get("redirect_uri")); err == nil {

@@ -56,7 +56,7 @@ func says(text string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) }
 }
 
-// tame answers as documented.
+// tame returns the answers that DQE documents.
 func tame() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		pathToken:  says(`{"access_token":"` + testToken + `","token_type":"Bearer","expires_in":"300","refresh_token":"*TK9b"}`),
@@ -65,7 +65,7 @@ func tame() map[string]http.HandlerFunc {
 	}
 }
 
-// testClient is a client of a provider, and all that it logs.
+// testClient returns a client of a provider, and everything that it logs.
 func testClient(t *testing.T, p *provider, change func(*settings)) (*client, *bytes.Buffer) {
 	t.Helper()
 	server := httptest.NewServer(p)
@@ -106,7 +106,7 @@ func start(t *testing.T, c *client, number string) (*verifier.Started, error) {
 	return started, err
 }
 
-// checkError holds that an error can be logged.
+// checkError checks that an error can be logged.
 func checkError(t *testing.T, err error) {
 	t.Helper()
 	for _, secret := range []string{testNonce, testSecret, url.QueryEscape(testSecret), testToken, "639980001", "op.example.net"} {
@@ -328,8 +328,7 @@ func TestStartWithoutATokenCallsNobody(t *testing.T) {
 	}
 }
 
-// TestCallbackIsReadHoweverDQEWritesIt: it may add its parameters with a second
-// question mark, and encode them wrongly.
+// DQE may add its parameters with a second question mark, and encode them wrongly.
 func TestCallbackIsReadHoweverDQEWritesIt(t *testing.T) {
 	for raw, want := range map[string]url.Values{
 		"state=S&token=TK&status=success": {"state": {"S"}, "token": {"TK"}, "status": {"success"}},
@@ -370,8 +369,8 @@ func TestStaticTokenIsReadForEachAttempt(t *testing.T) {
 	}
 }
 
-// TestTokenServesOneAttemptHoweverItsServerIsSpelled: a value is claimed per
-// account, and two directives may spell one server in two ways.
+// Tokens are claimed for an account, and two directives may spell one server in two
+// ways.
 func TestTokenServesOneAttemptHoweverItsServerIsSpelled(t *testing.T) {
 	account := func(server, licence string) string {
 		u, err := url.Parse(server)
@@ -444,8 +443,7 @@ func TestStartByGetIsNotBilledTwiceWhenItsConnectionDies(t *testing.T) {
 	}
 }
 
-// TestNumbersThatShareAFormAreNeverSent holds that whoever has the SIM of one
-// number is not asked for as another.
+// Otherwise whoever has the SIM of one number would be verified as another.
 func TestNumbersThatShareAFormAreNeverSent(t *testing.T) {
 	for number, forms := range map[string]map[phone.Format]string{
 		"+33639980001":     {phone.National: "0639980001", phone.E164: "+33639980001", phone.MSISDN: "33639980001", phone.IDD: "0033639980001"},

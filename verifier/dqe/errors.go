@@ -2,8 +2,8 @@ package dqe
 
 import "github.com/numberverify/caddy-number-verify/verifier"
 
-// meaning is what an error id of DQE's table says, and what the site's operator
-// can do about it. Source: DQE's pages on the responses of IDMOBILE.
+// meaning is the class of one of DQE's error ids, and what the site's operator can
+// do about it. Source: DQE's pages on the responses of IDMOBILE.
 type meaning struct {
 	class verifier.Class
 	hint  string
@@ -36,7 +36,7 @@ var meanings = map[string]meaning{
 	"99": {verifier.ProviderUnavailable, ""},
 }
 
-// classify makes the error of an id. An unknown one is the provider's failure.
+// classify returns the error for an id. An unknown id is a failure of the provider.
 func classify(call, id, operator string) *verifier.Error {
 	m := meanings[id] // the zero value is ProviderUnavailable
 	return &verifier.Error{Class: m.class, Call: call, ID: id, Operator: operator, Hint: m.hint}

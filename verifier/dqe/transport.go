@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// newTransport returns one that makes a connection for each call, and reads from
-// it only after it has written: net/http writes the text that a server sends
-// unasked into the log, from connections that are kept and from new ones. No
-// proxy from the environment: what is sent here is secret.
+// newTransport returns a transport that makes a new connection for each call, and
+// reads from it only after it has written. If a server sends text before it was
+// asked, net/http would write that text into the log, from kept connections and
+// from new ones. It uses no proxy from the environment: what is sent here is secret.
 func newTransport(timeout time.Duration) *http.Transport {
 	plain := &net.Dialer{Timeout: timeout}
 	secure := &tls.Dialer{NetDialer: plain, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}

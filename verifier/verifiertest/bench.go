@@ -132,7 +132,7 @@ func parse(v verifier.Verifier, raw string) (query url.Values, err error) {
 // maxHops bounds the redirects of one visit.
 const maxHops = 20
 
-// follow is Subject.Visit where there is none.
+// follow is the default of Subject.Visit.
 func follow(ctx context.Context, link string) (string, error) {
 	browser := &http.Client{
 		Timeout:       10 * time.Second,
