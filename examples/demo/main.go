@@ -53,8 +53,9 @@ func main() {
 	flag.BoolVar(&o.verbose, "verbose", false, "show the log of Caddy and of the gate")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout, o); err != nil {
+	err := run(ctx, os.Stdout, o)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -62,7 +63,7 @@ func main() {
 
 // run serves the demonstration until ctx ends.
 func run(ctx context.Context, out io.Writer, o options) error {
-	operator, err := serve("operator-port", o.operatorPort, simulator.New(simulator.Options{
+	operator, err := serve(ctx, "operator-port", o.operatorPort, simulator.New(simulator.Options{
 		OperatorBaseURL: fmt.Sprintf("http://localhost:%d", o.operatorPort),
 		Interstitial:    time.Second,
 	}))
@@ -70,7 +71,7 @@ func run(ctx context.Context, out io.Writer, o options) error {
 		return err
 	}
 	defer operator.Close()
-	site, err := serve("", 0, http.HandlerFunc(showRequest))
+	site, err := serve(ctx, "", 0, http.HandlerFunc(showRequest))
 	if err != nil {
 		return err
 	}
@@ -84,8 +85,8 @@ func run(ctx context.Context, out io.Writer, o options) error {
 }
 
 // serve listens on loopback; port 0 is any free one.
-func serve(flagName string, port int, handler http.Handler) (*http.Server, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+func serve(ctx context.Context, flagName string, port int, handler http.Handler) (*http.Server, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return nil, fmt.Errorf("port %d is not free (%w): choose another one with -%s", port, err, flagName)
 	}

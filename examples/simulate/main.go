@@ -26,8 +26,9 @@ func main() {
 	port := flag.Int("port", 8081, "the port of the simulated provider and operator")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Stdout, *port); err != nil {
+	err := run(ctx, os.Stdout, *port)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "simulate:", err)
 		os.Exit(1)
 	}
@@ -35,7 +36,7 @@ func main() {
 
 // run serves the simulator on loopback until ctx ends.
 func run(ctx context.Context, out io.Writer, port int) error {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return fmt.Errorf("port %d is not free (%w): choose another one with -port", port, err)
 	}
