@@ -1,9 +1,9 @@
 // Package verifiertest holds the tests that every verifier.Verifier has to pass.
-// See package dqe for a test that uses it, and the example.
+// contract_test.go of package dqe shows how to call it.
 //
-// They check what can be checked of any protocol. They do not see what a verifier
-// logs, nor whether it takes a provider's answer for what it is: each protocol needs
-// tests of its own for that.
+// The tests cover what all protocols have in common. They do not look at what a
+// verifier logs, nor whether it reads all of its provider's answers correctly: a
+// verifier needs tests of its own for that.
 package verifiertest
 
 import (
