@@ -160,16 +160,16 @@ type endpointsOf struct {
 
 // agree refuses directives of one site that share a path but not what the
 // endpoints there need, or whose paths lie within one another: the first one
-// would answer for both. state is what directives remember for later ones. Where the
-// site is not known, all directives pass for those of one.
-func agree(state map[string]any, site addresses, start *caddyfile.Dispenser, handler Handler) error {
+// would answer for both. seen remembers the earlier directives. Where the site is
+// not known, all directives are compared as if they stood in one.
+func agree(seen map[string]any, site addresses, start *caddyfile.Dispenser, handler Handler) error {
 	handler.Options = handler.withDefaults()
 	shared, err := handler.gateKey()
 	if err != nil {
 		return start.Errf("encoding the options: %v", err)
 	}
 	key := appName + " " + strings.Join(site, " ")
-	all, _ := state[key].([]endpointsOf)
+	all, _ := seen[key].([]endpointsOf)
 	for _, other := range all {
 		if text := other.disagreement(handler.Path, shared); text != "" {
 			if site == nil {
@@ -179,7 +179,7 @@ func agree(state map[string]any, site addresses, start *caddyfile.Dispenser, han
 		}
 	}
 	line := fmt.Sprintf("%s:%d", start.File(), start.Line())
-	state[key] = append(all, endpointsOf{line, handler.Path, shared})
+	seen[key] = append(all, endpointsOf{line, handler.Path, shared})
 	return nil
 }
 

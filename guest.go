@@ -177,7 +177,7 @@ type loadedCache struct {
 // loadCache loads the cache of the handler.
 func (h *Handler) loadCache(ctx caddy.Context) (*loadedCache, error) {
 	if h.CacheRaw == nil {
-		h.CacheRaw = json.RawMessage(`{"store":"memory"}`)
+		h.CacheRaw = defaultCache
 	}
 	return guarded(caches.label(h.CacheRaw), func() (*loadedCache, error) {
 		guest, err := ctx.LoadModule(h, "CacheRaw")

@@ -170,7 +170,10 @@ func (o *Options) readBrand(l *option.Line) error {
 	return nil
 }
 
-var defaultCountries = []string{"FR", "GP", "GF", "MQ", "RE", "YT", "BL", "MF", "PM"}
+var (
+	defaultCache     = json.RawMessage(`{"store":"memory"}`)
+	defaultCountries = []string{"FR", "GP", "GF", "MQ", "RE", "YT", "BL", "MF", "PM"}
+)
 
 // withDefaults fills in what is not set.
 func (o Options) withDefaults() Options {
@@ -187,7 +190,7 @@ func (o Options) withDefaults() Options {
 	}
 	o.Limits = o.Limits.withDefaults()
 	if o.CacheRaw == nil {
-		o.CacheRaw = json.RawMessage(`{"store":"memory"}`)
+		o.CacheRaw = defaultCache
 	}
 	return o
 }
