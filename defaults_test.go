@@ -2,12 +2,15 @@ package numberverify
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"reflect"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
 // TestCaddyfileExampleShowsTheDefaults compares what the example says with what
@@ -34,6 +37,49 @@ func TestCaddyfileExampleShowsTheDefaults(t *testing.T) {
 		if want := required.withDefaults(); !reflect.DeepEqual(shown.Options, want) {
 			t.Errorf("Caddyfile.example shows\n%s\nthe defaults are\n%s", encoded(t, shown.Options), encoded(t, want))
 		}
+	}
+}
+
+// TestDefaultsOfTheDocumentationAreThoseOfTheCode sets each option to the default that
+// docs/configuration.md tells: that must change nothing.
+func TestDefaultsOfTheDocumentationAreThoseOfTheCode(t *testing.T) {
+	with := func(line string) Options {
+		t.Helper()
+		text := fmt.Sprintf(`http://localhost {
+			number_verify {
+				verifier dqe {
+					server https://dqe.example.com
+					licence licence
+					client_secret {env.DQE_CLIENT_SECRET}
+					name "Example SAS"
+				}
+				%s
+			}
+		}`, line)
+		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tree any
+		if err := json.Unmarshal(config, &tree); err != nil {
+			t.Fatal(err)
+		}
+		return handlersIn(t, tree)[0].Options.withDefaults()
+	}
+	defaults, checked := with(""), 0
+	for heading, line := range map[string]string{"## number_verify": "%s %s", "## limits": "limits {\n%s %s\n}"} {
+		for _, option := range manual.Options(t, heading) {
+			if option.Default == "" {
+				continue
+			}
+			checked++
+			if told := with(fmt.Sprintf(line, option.Name, option.Default)); !reflect.DeepEqual(told, defaults) {
+				t.Errorf("%s %s is not the default: it gives\n%s\nin place of\n%s", option.Name, option.Default, encoded(t, told), encoded(t, defaults))
+			}
+		}
+	}
+	if checked < 16 {
+		t.Errorf("the documentation tells %d defaults", checked)
 	}
 }
 

@@ -185,7 +185,7 @@ func mistake(err error) string {
 		"WRONGPASS": "username or password is wrong",
 		"NOAUTH":    "the server wants a password: add 'password {env.REDIS_PASSWORD}'",
 		"AUTH ":     "the server has no password set: remove 'password'",
-		"NOPERM":    "the user may not do what is needed: see the access rules in the README",
+		"NOPERM":    "the user may not do what is needed: see the access rules in docs/storage.md",
 		"DB index":  "there is no such db",
 	} {
 		if strings.HasPrefix(text, prefix) {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 	"github.com/numberverify/caddy-number-verify/internal/redistest"
+	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
 // provisioned reads what follows cache in a Caddyfile.
@@ -37,6 +39,33 @@ func provisioned(t *testing.T, input string) (*Module, error) {
 	}
 	m := module.(*Module)
 	return m, m.Provision(caddy.Context{})
+}
+
+// TestDefaultsOfTheDocumentationAreThoseOfTheCode sets each option to the default that
+// docs/configuration.md tells: that must change nothing.
+func TestDefaultsOfTheDocumentationAreThoseOfTheCode(t *testing.T) {
+	with := func(line string) Options {
+		m, err := provisioned(t, "redis localhost {\n"+line+"\n}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := m.opts.withDefaults()
+		o.Now = nil // a function, which compares with nothing
+		return o
+	}
+	defaults, checked := with(""), 0
+	for _, option := range manual.Options(t, "## cache redis") {
+		if option.Default == "" {
+			continue
+		}
+		checked++
+		if told := with(option.Name + " " + option.Default); !reflect.DeepEqual(told, defaults) {
+			t.Errorf("%s %s is not the default: it gives %+v in place of %+v", option.Name, option.Default, told, defaults)
+		}
+	}
+	if checked < 4 {
+		t.Errorf("the documentation tells %d defaults", checked)
+	}
 }
 
 // opens opens the cache and uses it once.
@@ -162,18 +191,14 @@ func TestServerThatRefusesIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// The access rules that the README gives are enough, and no more is needed.
-func TestAccessRulesOfTheREADME(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	rules := regexp.MustCompile(`ACL SETUSER caddy on >… (.+)`).FindSubmatch(readme)
+// The access rules of docs/storage.md are enough, and no more is needed.
+func TestAccessRulesOfTheDocumentation(t *testing.T) {
+	rules := regexp.MustCompile(`ACL SETUSER caddy on >… (.+)`).FindStringSubmatch(manual.Page(t, "docs/storage.md"))
 	if rules == nil {
-		t.Fatal("the README has no access rules")
+		t.Fatal("docs/storage.md has no access rules")
 	}
 	server := redistest.Start(t)
-	server.Do(t, append([]string{"ACL", "SETUSER", "caddy", "on", ">the-password"}, strings.Fields(string(rules[1]))...)...)
+	server.Do(t, append([]string{"ACL", "SETUSER", "caddy", "on", ">the-password"}, strings.Fields(rules[1])...)...)
 	c := node(t, Options{Username: "caddy", Password: "the-password", Timeout: 5 * time.Second}, server)
 	useAll(t, c)
 	if denied := server.Do(t, "ACL", "LOG"); denied != "" {

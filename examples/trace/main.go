@@ -1,8 +1,8 @@
 // Command trace tells whether an operator's pages show the nonce or the token of
-// an attempt to whoever fetches them: then neither is a secret, and an operator
-// link that a stranger has somebody open proves nothing (see "How an attempt
-// goes" in the README). It starts one real verification, which may be billed, and
-// follows where its link leads, from a machine without the SIM:
+// an attempt to whoever fetches them. If they do, neither is a secret, and an
+// operator link that a stranger has somebody open proves nothing: see docs/dqe.md.
+// It starts one real verification, which may be billed, and follows where its link
+// leads, from a machine without the SIM:
 //
 //	DQE_CLIENT_SECRET=… go run ./examples/trace -yes -server https://… -licence … \
 //		-name "Example SAS" -number +33… -callback https://www.example.com/.number-verify/callback

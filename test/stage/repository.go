@@ -1,32 +1,16 @@
 package stage
 
 import (
-	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
 // Root is the folder of the repository, seen from any package of the module.
-func Root() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "Caddyfile.example")); err == nil {
-			return dir, nil
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return "", errors.New("the working folder is outside the repository")
-		}
-		dir = parent
-	}
-}
+func Root() (string, error) { return manual.Root() }
 
 // Caddyfiles are all of the repository by name: the files by their path from the
 // root, and the blocks of the documentation by page and first line, such as
@@ -50,21 +34,15 @@ func Caddyfiles(t testing.TB) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages, err := fs.Glob(repository, "docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, page := range append(pages, "README.md") {
-		text, err := fs.ReadFile(repository, page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, block := range caddyfileBlock.FindAllStringSubmatch(string(text), -1) {
-			name, _, _ := strings.Cut(block[1], "\n")
-			found[page+": "+name] = block[1]
+	for _, page := range manual.Pages(t) {
+		for _, block := range manual.Blocks(manual.Page(t, page), "caddyfile") {
+			first, _, _ := strings.Cut(block, "\n")
+			name := page + ": " + first
+			if _, twice := found[name]; twice {
+				t.Fatalf("%s stands there twice: give one another first line", name)
+			}
+			found[name] = block
 		}
 	}
 	return found
 }
-
-var caddyfileBlock = regexp.MustCompile("(?s)```caddyfile\n(.*?)```")
