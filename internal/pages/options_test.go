@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
 func TestLinks(t *testing.T) {
@@ -175,18 +177,12 @@ func TestOwnTemplatesNameWhoIsSentTheNumber(t *testing.T) {
 }
 
 func TestTemplateInTheDocumentationWorks(t *testing.T) {
-	doc, err := os.ReadFile("doc.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown := strings.ReplaceAll(strings.ReplaceAll(string(doc), "//\t", ""), "//", "")
-	from := strings.Index(shown, `{{define "content"}}`)
-	length := strings.Index(shown[max(0, from):], "\n{{end}}")
-	if from < 0 || length < 0 {
-		t.Fatal("doc.go shows no template")
+	blocks := manual.Blocks(manual.Page(t, "docs/pages.md"), "html")
+	if len(blocks) != 1 {
+		t.Fatalf("docs/pages.md shows %d templates", len(blocks))
 	}
 	dir := t.TempDir()
-	write(t, dir, "problem.html", shown[from:from+length]+"\n{{end}}")
+	write(t, dir, "problem.html", blocks[0])
 	p := newPages(t, Options{Dir: dir})
 	main := render(t, p, Problem, Data{Lang: "en", Code: "busy"}).one("main")
 	if attr(main, "data-code") != "busy" || !strings.Contains(text(main), english.problems["busy"].Title) {
@@ -223,7 +219,7 @@ func TestBrokenTemplatesAreExplained(t *testing.T) {
 		want                []string
 	}{
 		{"does not parse", "form.html", "{{define \"content\"}}\n{{if}}{{end}}", []string{"form.html:2", "remove it"}},
-		{"an unknown field", "problem.html", "{{define \"content\"}}\n{{.Number}}{{end}}", []string{"problem.html:2", "Number", "documentation"}},
+		{"an unknown field", "problem.html", "{{define \"content\"}}\n{{.Number}}{{end}}", []string{"problem.html:2", "Number", "docs/pages.md"}},
 		{"an unknown word", "wait.html", `{{define "content"}}{{.Words.Nothing}}{{end}}`, []string{"wait.html:1", "Nothing"}},
 		{"an unknown field for one code only", "form.html", `{{define "content"}}{{if eq .Code "busy"}}{{.Nothing}}{{end}}` + ownForm[len(`{{define "content"}}`):], []string{"form.html:1", "Nothing"}},
 		{"an unknown field once done only", "wait.html", `{{define "content"}}{{.RefreshURL}}{{if .Done}}{{.Nothing}}{{end}}{{end}}`, []string{"wait.html:1", "Nothing"}},

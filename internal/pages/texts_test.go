@@ -2,13 +2,14 @@ package pages
 
 import (
 	"maps"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
 func TestCodes(t *testing.T) {
@@ -139,17 +140,20 @@ func TestNoDurationIsNotSaid(t *testing.T) {
 	}
 }
 
+// TestEveryTemplateFieldIsDocumented holds the tables of docs/pages.md to the fields.
 func TestEveryTemplateFieldIsDocumented(t *testing.T) {
-	doc, err := os.ReadFile("doc.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var want, told []string
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[view]()) {
-		if field.Anonymous {
-			continue
+		if !field.Anonymous {
+			want = append(want, "`."+field.Name+"`")
 		}
-		if !regexp.MustCompile(`(?m)^//\t\.` + field.Name + `\b`).Match(doc) {
-			t.Errorf("doc.go does not tell of .%s", field.Name)
-		}
+	}
+	for _, row := range manual.Rows(manual.Section(t, manual.Page(t, "docs/pages.md"), "## What templates get")) {
+		told = append(told, strings.Split(row[0], ", ")...)
+	}
+	slices.Sort(want)
+	slices.Sort(told)
+	if !slices.Equal(told, want) {
+		t.Errorf("docs/pages.md tells of\n%v\nthere are\n%v", told, want)
 	}
 }

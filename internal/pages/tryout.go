@@ -25,7 +25,7 @@ func (p *Pages) tryOut(name Name) error {
 			for _, data := range []Data{bare, full} {
 				page, err := p.Render(name, data)
 				if err != nil {
-					return fmt.Errorf("%w; the documentation of package pages lists what templates get", err)
+					return fmt.Errorf("%w; docs/pages.md lists what templates get", err)
 				}
 				if missing := missing(name, data, page); missing != "" {
 					return fmt.Errorf(`%s.html is incomplete: with base.html it must give a page with %s`, name, missing)
