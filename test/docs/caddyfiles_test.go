@@ -39,6 +39,7 @@ func setEnvironment(t *testing.T) {
 	for name, value := range map[string]string{
 		"DQE_SERVER": "https://dqe.example.com", "DQE_LICENCE": "licence", "DQE_CLIENT_SECRET": "secret", "VALKEY_PASSWORD": "secret",
 		"DEMO_PORT": "8080", "DEMO_SIMULATOR": "localhost:8081", "DEMO_SITE": "localhost:8082", "DEMO_CLIENT_SECRET": "secret",
+		"DEMO_PAGES": "internal/pages/templates",
 	} {
 		t.Setenv(name, value)
 	}
