@@ -179,9 +179,8 @@ func (j *Journal) CachePanicked(step string, p any) {
 // OtherSecret: another node of the account derives the keys of its index from
 // another secret. It is told once a minute at most.
 func (j *Journal) OtherSecret() {
-	const message = "cache is used with another secret as well"
-	if _, ok := j.samples.takeEvery(time.Minute, message); ok {
-		j.log.Error(message, zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then one does not find or count what the other stores. Expected once where the secret was just changed"))
+	if _, ok := j.samples.takeEvery(time.Minute, "other secret"); ok {
+		j.log.Error("cache is used with another secret as well", zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then one does not find or count what the other stores. Expected once where the secret was just changed"))
 	}
 }
 

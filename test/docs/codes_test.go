@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/numberverify/caddy-number-verify/internal/refusal"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
@@ -60,9 +60,10 @@ func TestTroubleshootingTellsEveryLogMessage(t *testing.T) {
 }
 
 // levels are the methods that write a message to a log, and its level where they say
-// it. The latter two are the code's own, for messages that more than one place writes.
+// it. NotDone is the journal's, for messages that
+// more than one place writes.
 var levels = map[string]string{
-	"Debug": "debug", "Info": "info", "Warn": "warn", "Error": "error", "Log": "", "logPanic": "error",
+	"Debug": "debug", "Info": "info", "Warn": "warn", "Error": "error", "Log": "", "NotDone": "warn",
 }
 
 // logCalls are the messages in the code, and their levels.
