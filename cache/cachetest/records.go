@@ -122,6 +122,15 @@ func testReplace(t *testing.T, open Opener) {
 		b.replaces(t, attemptKey, nil, b.record(value(2)), nil)
 		b.holds(t, attemptKey, value(2))
 	})
+	t.Run("nil stores where the claim has expired", func(t *testing.T) {
+		b := setUp(t, open)
+		claim := key(cache.KindClaim, "token")
+		b.replaces(t, claim, nil, b.record(value(1)), nil)
+		b.add(time.Hour - time.Millisecond)
+		b.replaces(t, claim, nil, b.record(value(2)), cache.ErrConflict)
+		b.add(time.Millisecond)
+		b.replaces(t, claim, nil, b.record(value(2)), nil)
+	})
 	t.Run("nil stores after Delete", func(t *testing.T) {
 		b := setUp(t, open)
 		b.put(t, attemptKey, b.record(value(1)))

@@ -1,0 +1,275 @@
+package cachetest_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
+	"github.com/numberverify/caddy-number-verify/cache/sealed"
+)
+
+// Module is the cache as a module of Caddy. A Caddyfile names it by the last word
+// of its ID: cache example.
+type Module struct {
+	// IndexSecret is the secret from which index keys are derived.
+	IndexSecret string `json:"secret,omitempty"`
+}
+
+func init() { caddy.RegisterModule(Module{}) }
+
+// CaddyModule returns the Caddy module information.
+func (Module) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.number_verify.caches.example", New: func() caddy.Module { return new(Module) }}
+}
+
+// StoreName tells apart the stores that must not be shared.
+func (Module) StoreName() string { return "example" }
+
+// Secret is "" where the verifier's secret serves.
+func (m Module) Secret() string { return m.IndexSecret }
+
+// Open opens the store.
+func (Module) Open(_ *zap.Logger, codec cache.Codec) (cache.Cache, error) {
+	return newTable(codec, time.Now), nil
+}
+
+// table is a cache.Cache that keeps sealed records in a map, where another would
+// have a database. Its lock makes each method one step.
+type table struct {
+	codec cache.Codec
+	now   func() time.Time
+
+	mu      sync.Mutex
+	rows    map[cache.Ref]row // nil: closed
+	counts  map[cache.Ref]*cache.Count
+	version uint64
+}
+
+// row is what is known of a record without its key.
+type row struct {
+	version uint64
+	ends    time.Time
+	tags    [2]cache.Tag
+	box     []byte // opens with the key alone
+}
+
+func newTable(codec cache.Codec, now func() time.Time) *table {
+	return &table{codec: codec, now: now, rows: make(map[cache.Ref]row), counts: make(map[cache.Ref]*cache.Count)}
+}
+
+// begin locks the table, unless the caller has gone or the cache is closed.
+func (t *table) begin(ctx context.Context) (end func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	if t.rows == nil {
+		t.mu.Unlock()
+		return nil, cache.ErrClosed
+	}
+	return t.mu.Unlock, nil
+}
+
+// live returns the record under key, or nil. What does not open is no record.
+func (t *table) live(key cache.Key) *cache.Record {
+	there, ok := t.rows[key.Ref()]
+	if !ok {
+		return nil
+	}
+	rec, err := sealed.Open(t.codec, key, there.box)
+	if err != nil || !rec.Live(t.now()) {
+		return nil
+	}
+	rec.Version = there.version
+	return rec
+}
+
+// store seals rec and stores it, or deletes what is there if rec has no life left.
+func (t *table) store(key cache.Key, rec *cache.Record) error {
+	if !key.Kind.Stored() {
+		return fmt.Errorf("example: unknown kind %d", key.Kind)
+	}
+	if !rec.Live(t.now()) {
+		delete(t.rows, key.Ref())
+		return nil
+	}
+	box, err := sealed.Seal(t.codec, key, rec)
+	if err != nil {
+		return err
+	}
+	t.version++
+	rec.Version = t.version
+	t.rows[key.Ref()] = row{version: rec.Version, ends: rec.End(), tags: rec.Tags, box: box}
+	return nil
+}
+
+// Get implements cache.Cache.
+func (t *table) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	end, err := t.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	if rec := t.live(key); rec != nil {
+		return rec, nil
+	}
+	return nil, cache.ErrNotFound
+}
+
+// Put implements cache.Cache.
+func (t *table) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	end, err := t.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return t.store(key, rec)
+}
+
+// Replace implements cache.Cache.
+func (t *table) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	end, err := t.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	there := t.live(key)
+	if (there == nil) != (old == nil) || there != nil && there.Version != old.Version {
+		return cache.ErrConflict
+	}
+	damaged := there == nil && t.now().Before(t.rows[key.Ref()].ends)
+	if damaged && key.Kind == cache.KindClaim {
+		return cache.ErrConflict // what may have been claimed stays so
+	}
+	return t.store(key, rec)
+}
+
+// Delete implements cache.Cache.
+func (t *table) Delete(ctx context.Context, ref cache.Ref) error {
+	end, err := t.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	delete(t.rows, ref)
+	return nil
+}
+
+// Find implements cache.Cache. A real store has an index of tags.
+func (t *table) Find(ctx context.Context, tag cache.Tag) (found []cache.Ref, err error) {
+	end, err := t.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	for ref, there := range t.rows {
+		if tag != (cache.Tag{}) && slices.Contains(there.tags[:], tag) && t.now().Before(there.ends) {
+			found = append(found, ref)
+		}
+	}
+	return found, nil
+}
+
+// Count implements cache.Cache: of several limits all count or none.
+func (t *table) Count(ctx context.Context, limits []cache.Limit) ([]cache.Counted, error) {
+	keys, err := cache.Counters(limits)
+	if err != nil {
+		return nil, err
+	}
+	end, err := t.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	now := t.now()
+	var reached *cache.LimitError
+	with := make([]*cache.Count, len(limits))
+	counted := make([]cache.Counted, len(limits))
+	for i := range limits {
+		count, total, retry := limits[i].Add(t.counts[keys[i].Ref()], now)
+		if count == nil && (reached == nil || retry > reached.Retry) {
+			reached = &cache.LimitError{Limit: i, Retry: retry}
+		}
+		with[i], counted[i] = count, cache.Counted{Counter: keys[i], Slot: limits[i].Slot(now), Total: total}
+	}
+	if reached != nil {
+		return nil, reached
+	}
+	for i := range with {
+		t.counts[keys[i].Ref()] = with[i]
+	}
+	return counted, nil
+}
+
+// Uncount implements cache.Cache.
+func (t *table) Uncount(ctx context.Context, counted []cache.Counted) error {
+	end, err := t.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	for _, event := range counted {
+		if count := t.counts[event.Counter.Ref()]; count != nil {
+			t.counts[event.Counter.Ref()] = count.Without(event.Slot)
+		}
+	}
+	return nil
+}
+
+// Close implements cache.Cache.
+func (t *table) Close() error {
+	end, err := t.begin(context.Background())
+	if err != nil {
+		return err
+	}
+	defer end()
+	t.rows = nil
+	return nil
+}
+
+// A cache of one's own: a module that opens it, and a store that keeps what
+// package sealed has sealed. What is left to add is room for no more than so many
+// records (cache.ErrFull), and the sweeping of what has ended. Its test is
+//
+//	func TestConformance(t *testing.T) {
+//		cachetest.Run(t, func(_ *testing.T, now func() time.Time) cache.Cache {
+//			return newTable(cachetest.Codec{}, now)
+//		})
+//	}
+func Example() {
+	ctx := context.Background()
+	c, err := Module{}.Open(zap.NewNop(), cachetest.Codec{}) // the gate passes a codec of its own
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close()
+
+	key := cache.Key{Kind: cache.KindAttempt, Realm: "www.example.com", Secret: rand.Text()}
+	record := func(text string) *cache.Record {
+		return &cache.Record{Value: &cachetest.Value{Text: text}, Expires: time.Now().Add(time.Minute)}
+	}
+	started := record("started")
+	fmt.Println("begin:", c.Replace(ctx, key, nil, started))
+	fmt.Println("take it:", c.Replace(ctx, key, started, record("taken")))
+	fmt.Println("take it again:", c.Replace(ctx, key, started, record("taken twice")))
+	rec, err := c.Get(ctx, key)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("it was", rec.Value.(*cachetest.Value).Text)
+	// Output:
+	// begin: <nil>
+	// take it: <nil>
+	// take it again: cache: changed meanwhile
+	// it was taken
+}
