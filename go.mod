@@ -3,6 +3,7 @@ module github.com/numberverify/caddy-number-verify
 go 1.26.8
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/caddyserver/caddy/v2 v2.11.9
 	github.com/nyaruka/phonenumbers/v2 v2.0.7
 	github.com/patrickmn/go-cache v2.1.0+incompatible

@@ -26,10 +26,20 @@ var (
 	ErrClosed = errors.New("cache: closed")
 )
 
-// Cache stores records. Its methods are called from many goroutines at once and
-// give up when ctx ends, but for a write to a disk, which is waited for. A record that Get returned, and its value, are shared:
-// nobody changes them; Put and Replace store the record they are given and set
-// its Version, so the caller hands over a fresh one and lets go of it.
+// Cache stores records. Its methods are called from many goroutines at once, and
+// each call is one step: it is done at some moment between its beginning and its
+// answer, and whoever asks later finds it done. Where a method returns none of the
+// errors above, the call may have been done, or may be done later, or never.
+//
+// Calls give up when ctx ends, but for a write to a disk, which is waited for. What
+// a call has done outlives a crash where the store does, but for uses (see Replace)
+// and counts (see Count). Where nodes share a store, each with a Cache of its own, a
+// node may return a session as it was up to a second ago, and longer while the
+// store does not answer.
+//
+// A record that Get returned, and its value, are shared: nobody changes them. Put
+// and Replace store the record they are given and set its Version, so the caller
+// hands over a fresh one and lets go of it.
 type Cache interface {
 	// Get returns the live record under key, or ErrNotFound.
 	Get(ctx context.Context, key Key) (*Record, error)
@@ -44,7 +54,7 @@ type Cache interface {
 	// old exactly one succeeds: this is how an attempt is taken. With old nil
 	// and the kind Attempt it returns ErrFull where no more may be begun. A rec
 	// with the very Value and end of old only says that it was used, which a
-	// crash may undo; of everything else nothing is lost once it was told.
+	// crash may undo.
 	Replace(ctx context.Context, key Key, old, rec *Record) error
 
 	// Delete removes the record; that there is none is no error.
@@ -58,11 +68,12 @@ type Cache interface {
 	// Count counts one event against every limit, checking and counting in one
 	// step: where one of them is reached nothing is counted and the error is a
 	// *LimitError. It returns the event as each limit counts it, or ErrFull
-	// where there is no room for another counter.
+	// where there is no room for another counter. A crash may undo what has
+	// been counted, or taken back, until a later Put or Replace has returned.
 	Count(ctx context.Context, limits []Limit) ([]Counted, error)
 
-	// Uncount takes back events, each of which may be taken back once; those
-	// that count no more are no error.
+	// Uncount takes back events, one after the other. Each may be taken back
+	// once; those that count no more are no error.
 	Uncount(ctx context.Context, counted []Counted) error
 
 	// Close ends the cache; what is called later returns ErrClosed.

@@ -203,6 +203,8 @@ func runMode(mode, path string) {
 	case "write":
 		first, _ := strconv.Atoi(os.Getenv("BOLT_TEST_FIRST"))
 		writeForEver(path, first)
+	case "trace":
+		trace(path)
 	case "write until full":
 		writeUntilFull(path)
 	case "sign out when full":

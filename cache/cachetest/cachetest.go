@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Cache
 		{"expiry", testExpiry},
 		{"find", testFind},
 		{"count", testCount},
+		{"histories", testHistories},
 		{"ended context", testEndedContext},
 		{"close", testClose},
 	}

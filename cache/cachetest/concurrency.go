@@ -152,6 +152,17 @@ func testNoneLost(t *testing.T, b bench) {
 	b.holds(t, attemptKey, &Value{N: writers * each})
 }
 
+func testHistories(t *testing.T, open Opener) {
+	for _, kind := range []cache.Kind{cache.KindSession, cache.KindAttempt} {
+		b := setUp(t, open)
+		h := &History{Kind: kind}
+		h.Run(t.Context(), b, 4, 250)
+		if err := h.Check(); err != nil {
+			t.Errorf("kind %d: %v", kind, err)
+		}
+	}
+}
+
 func testClose(t *testing.T, open Opener) {
 	t.Run("what is called later returns ErrClosed", func(t *testing.T) {
 		b := setUp(t, open)

@@ -1,0 +1,267 @@
+package cachetest_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
+)
+
+// getThenPut is a cache whose Replace is a look and then a write, between which
+// another caller may write: two callbacks take one attempt.
+type getThenPut struct{ cache.Cache }
+
+func (c getThenPut) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	there, err := c.Get(ctx, key)
+	if err != nil && !errors.Is(err, cache.ErrNotFound) {
+		return err
+	}
+	if (there == nil) != (old == nil) || there != nil && there.Version != old.Version {
+		return cache.ErrConflict
+	}
+	runtime.Gosched()
+	return c.Put(ctx, key, rec)
+}
+
+// stale is a cache that reads from what it has read before, and hears late of what
+// has changed: a signed-out session goes on.
+type stale struct {
+	cache.Cache
+	held  *sync.Map
+	reads *atomic.Int64
+}
+
+func (c stale) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	if rec, ok := c.held.Load(key); ok && c.reads.Add(1)%4 != 0 {
+		return rec.(*cache.Record), nil
+	}
+	rec, err := c.Cache.Get(ctx, key)
+	if err == nil {
+		c.held.Store(key, rec)
+	}
+	return rec, err
+}
+
+// forgetful is a cache that tells of some writes before they are done, and never
+// does them.
+type forgetful struct {
+	cache.Cache
+	writes *atomic.Int64
+}
+
+func (c forgetful) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	if c.writes.Add(1)%10 == 0 {
+		return nil
+	}
+	return c.Cache.Put(ctx, key, rec)
+}
+
+// undead is a cache whose Delete leaves some records where they are.
+type undead struct {
+	cache.Cache
+	deletes *atomic.Int64
+}
+
+func (c undead) Delete(ctx context.Context, ref cache.Ref) error {
+	if c.deletes.Add(1)%5 == 0 {
+		return nil
+	}
+	return c.Cache.Delete(ctx, ref)
+}
+
+// oneByOne is a cache that counts by several limits in several steps, and takes
+// back what it has counted where a later one is reached: meanwhile others are
+// refused although nothing counts.
+type oneByOne struct{ cache.Cache }
+
+func (c oneByOne) Count(ctx context.Context, limits []cache.Limit) (all []cache.Counted, err error) {
+	for i := range limits {
+		counted, err := c.Cache.Count(ctx, limits[i:i+1])
+		if err != nil {
+			return nil, errors.Join(err, c.Uncount(ctx, all))
+		}
+		all = append(all, counted...)
+		runtime.Gosched()
+	}
+	return all, nil
+}
+
+// lookThenCount is a cache that looks at a counter, and then writes another one.
+type lookThenCount struct {
+	cache.Cache
+	mu     *sync.Mutex
+	counts map[cache.Key]*cache.Count
+}
+
+func (c lookThenCount) Count(_ context.Context, limits []cache.Limit) (all []cache.Counted, err error) {
+	for i := range limits {
+		limit, counter, now := &limits[i], limits[i].Counter(), time.Now()
+		c.mu.Lock()
+		old := c.counts[counter]
+		c.mu.Unlock()
+		runtime.Gosched()
+		with, total, retry := limit.Add(old, now)
+		if with == nil {
+			return nil, &cache.LimitError{Limit: i, Retry: retry}
+		}
+		c.mu.Lock()
+		c.counts[counter] = with
+		c.mu.Unlock()
+		all = append(all, cache.Counted{Counter: counter, Slot: limit.Slot(now), Total: total})
+	}
+	return all, nil
+}
+
+func (c lookThenCount) Uncount(_ context.Context, counted []cache.Counted) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, event := range counted {
+		c.counts[event.Counter] = c.counts[event.Counter].Without(event.Slot)
+	}
+	return nil
+}
+
+// mixed is a cache that hands back the value of one record as that of another
+// time: half of it.
+type mixed struct{ cache.Cache }
+
+func (c mixed) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
+	rec, err := c.Cache.Get(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	half := *rec.Value.(*cachetest.Value)
+	half.Bytes = nil
+	rec.Value = &half
+	return rec, nil
+}
+
+// A suite that passes every cache shows nothing: each of these is wrong in a way
+// that a real one could be.
+func TestHistoriesOfBrokenCachesAreFoundOut(t *testing.T) {
+	whole := func() cache.Cache { return newTable(cachetest.Codec{}, time.Now) }
+	for name, broken := range map[string]cache.Cache{
+		"Replace is Get, then Put":        getThenPut{whole()},
+		"Get is stale":                    stale{whole(), new(sync.Map), new(atomic.Int64)},
+		"Put is told and not done":        forgetful{whole(), new(atomic.Int64)},
+		"Delete is told and not done":     undead{whole(), new(atomic.Int64)},
+		"Count takes limits one by one":   oneByOne{whole()},
+		"Count looks, then counts":        lookThenCount{whole(), new(sync.Mutex), make(map[cache.Key]*cache.Count)},
+		"Get returns a mixture of values": mixed{whole()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 20 { // of those that depend on luck some may pass
+				h := new(cachetest.History)
+				h.Run(t.Context(), broken, 8, 100)
+				if err := h.Check(); err != nil {
+					t.Log(err)
+					return
+				}
+			}
+			t.Error("it passes")
+		})
+	}
+}
+
+// failing is a cache that tells of every tenth write that it failed, whether it
+// was done or not.
+type failing struct {
+	cache.Cache
+	writes *atomic.Int64
+}
+
+var errFailed = errors.New("connection lost")
+
+func (c failing) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	switch c.writes.Add(1) % 20 {
+	case 0:
+		return errFailed
+	case 10:
+		return errors.Join(errFailed, c.Cache.Put(ctx, key, rec))
+	default:
+		return c.Cache.Put(ctx, key, rec)
+	}
+}
+
+func TestCallThatFailedMayHaveBeenDoneOrNot(t *testing.T) {
+	c := failing{newTable(cachetest.Codec{}, time.Now), new(atomic.Int64)}
+	h := new(cachetest.History)
+	for range 10 {
+		h.Run(t.Context(), c, 4, 50)
+	}
+	if err := h.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a cache told before it was lost with all that it held is missed, and the
+// check says what.
+func TestStoreThatComesBackEmptyIsFoundOut(t *testing.T) {
+	h := new(cachetest.History)
+	for range 2 {
+		h.Run(t.Context(), newTable(cachetest.Codec{}, time.Now), 4, 20)
+	}
+	err := h.Check()
+	if err == nil || !strings.Contains(err.Error(), "no order of the calls explains the last answer of:") {
+		t.Errorf("Check = %v", err)
+	}
+}
+
+func TestHistoryOfAnotherProcess(t *testing.T) {
+	const put, get = `{"ID":1,"Call":{"Method":"Put","On":"record 0","New":7}}`, `{"ID":2,"Call":{"Method":"Get","On":"record 0"}}`
+	const told, none, seven = `{"ID":1,"Answer":{}}`, `{"ID":2,"Answer":{}}`, `{"ID":2,"Answer":{"Value":7}}`
+	again := func(events string) string { return strings.ReplaceAll(events, `"ID":2`, `"ID":1`) }
+	for name, test := range map[string]struct {
+		processes []string
+		ok        bool
+	}{
+		"what was told is read":                      {[]string{put + told + get + seven}, true},
+		"what was told is missed":                    {[]string{put + told + get + none}, false},
+		"at the same time, before":                   {[]string{put + get + none + told}, true},
+		"at the same time, after":                    {[]string{put + get + seven + told}, true},
+		"read before it was put":                     {[]string{get + seven + put + told}, false},
+		"killed, and it was done":                    {[]string{put, again(get + seven)}, true},
+		"killed, and it was not done":                {[]string{put, again(get + none)}, true},
+		"killed, and it was done after":              {[]string{put, again(get + none), again(get + seven)}, false},
+		"killed, and it was undone after":            {[]string{put, again(get + seven), again(get + none)}, false},
+		"killed when told, and it was not done":      {[]string{put + told, again(get + none)}, false},
+		"killed while it was read, which tells none": {[]string{put + told + get, again(get + seven)}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := new(cachetest.History)
+			for _, events := range test.processes {
+				if err := h.Read(strings.NewReader(events)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := h.Check(); (err == nil) != test.ok {
+				t.Errorf("Check = %v", err)
+			}
+		})
+	}
+	if err := new(cachetest.History).Read(strings.NewReader(put + `{"ID":`)); err == nil {
+		t.Error("a line that was cut is read")
+	}
+}
+
+func TestTracedHistoryIsReadAsItWas(t *testing.T) {
+	var trace strings.Builder
+	c := forgetful{newTable(cachetest.Codec{}, time.Now), new(atomic.Int64)}
+	first := &cachetest.History{Trace: &trace}
+	first.Run(t.Context(), c, 1, 500)
+	again := new(cachetest.History)
+	if err := again.Read(strings.NewReader(trace.String())); err != nil {
+		t.Fatal(err)
+	}
+	want, got := first.Check(), again.Check()
+	if want == nil || got == nil || want.Error() != got.Error() {
+		t.Errorf("Check = %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,155 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/numberverify/caddy-number-verify/cache/cachetest"
+	"github.com/numberverify/caddy-number-verify/internal/redistest"
+)
+
+// through has the clients of some nodes at work while fault comes over the server,
+// and returns once it is over and all nodes are answered again. Where the fault
+// lasts until all calls fail it waits for that with failed.
+func through(t *testing.T, h *cachetest.History, nodes []*Cache, fault func(failed func())) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	before, atWork := h.Calls(), make(chan struct{})
+	go func() {
+		defer close(atWork)
+		var working sync.WaitGroup
+		for _, node := range nodes {
+			working.Go(func() { h.Run(ctx, node, 2, math.MaxInt) })
+		}
+		working.Wait()
+	}()
+	redistest.Eventually(t, "the clients are at work", func() bool { return h.Calls() > before+200 })
+	fault(func() {
+		select {
+		case <-atWork:
+		case <-time.After(20 * time.Second):
+			t.Error("calls go on through the fault")
+		}
+	})
+	cancel()
+	<-atWork
+	for _, node := range nodes {
+		answers(t, node)
+	}
+}
+
+// explained checks the history, after some more calls.
+func explained(t *testing.T, h *cachetest.History, nodes ...*Cache) {
+	t.Helper()
+	for _, node := range nodes {
+		h.Run(t.Context(), node, 2, 50)
+	}
+	if err := h.Check(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d calls", h.Calls())
+}
+
+// With appendfsync always the server tells of nothing that is not on its disk.
+func TestHistoryThroughRestartsIsThatOfOneCache(t *testing.T) {
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	nodes := []*Cache{node(t, Options{Timeout: timeout}, server), node(t, Options{Timeout: timeout}, server)}
+	h := new(cachetest.History)
+	for range 4 {
+		through(t, h, nodes, func(failed func()) {
+			server.Kill()
+			failed()
+			server.Start(t)
+		})
+	}
+	explained(t, h, nodes...)
+}
+
+// A server that hangs may do what it was asked long after the answer was waited
+// for.
+func TestHistoryThroughHangsIsThatOfOneCache(t *testing.T) {
+	server := redistest.Start(t)
+	nodes := []*Cache{node(t, Options{Timeout: timeout}, server), node(t, Options{Timeout: timeout}, server)}
+	h := new(cachetest.History)
+	for range 4 {
+		through(t, h, nodes, func(failed func()) {
+			server.Hang(t)
+			failed()
+			server.Resume(t)
+		})
+	}
+	explained(t, h, nodes...)
+}
+
+// Without persistence a restart forgets what was told: the check says what.
+func TestRestartWithoutPersistenceIsFoundOutByItsHistory(t *testing.T) {
+	server := redistest.Start(t)
+	c := node(t, Options{Timeout: timeout}, server)
+	h := new(cachetest.History)
+	h.Run(t.Context(), c, 2, 50)
+	server.Kill()
+	server.Start(t)
+	answers(t, c)
+	h.Run(t.Context(), c, 2, 50)
+	if err := h.Check(); err == nil {
+		t.Error("nothing was lost")
+	} else {
+		t.Log(err)
+	}
+}
+
+// A Cluster passes on what it has told of to its replicas afterwards. A failover
+// that is asked for waits for that; one after a crash may lose the last writes,
+// and the check says which.
+func TestHistoryThroughFailovers(t *testing.T) {
+	nodes := redistest.Cluster(t)
+	c := node(t, Options{Prefix: prefixOn(t, nodes[0]), Timeout: timeout}, nodes...)
+	primary, replica := nodes[0], nodes[3]
+	h := new(cachetest.History)
+	through(t, h, []*Cache{c}, func(func()) {
+		replica.Do(t, "CLUSTER", "FAILOVER")
+		leads(t, replica)
+	})
+	explained(t, h, c)
+
+	primary, replica = replica, primary
+	redistest.Eventually(t, "the replica follows", func() bool {
+		return strings.Contains(replica.Do(t, "INFO", "replication"), "master_link_status:up")
+	})
+	primary.Do(t, "ACL", "SETUSER", "default", "-psync", "-sync")
+	primary.Do(t, "CLIENT", "KILL", "TYPE", "replica")
+	h.Run(t.Context(), c, 2, 50)
+	primary.Kill()
+	leads(t, replica)
+	answers(t, c)
+	h.Run(t.Context(), c, 2, 50)
+	if err := h.Check(); err == nil {
+		t.Error("nothing was lost")
+	} else {
+		t.Log(err)
+	}
+}
+
+// prefixOn is a prefix of keys that are all kept by the first part of a Cluster.
+func prefixOn(t *testing.T, node *redistest.Server) string {
+	t.Helper()
+	for i := 0; ; i++ {
+		prefix := fmt.Sprintf("{%d}:", i)
+		if slot, err := strconv.Atoi(node.Do(t, "CLUSTER", "KEYSLOT", prefix)); err != nil || slot <= 5460 {
+			must(t, err)
+			return prefix
+		}
+	}
+}
+
+func leads(t *testing.T, server *redistest.Server) {
+	t.Helper()
+	redistest.Eventually(t, "it leads", func() bool { return strings.Contains(server.Do(t, "ROLE"), "master") })
+}
