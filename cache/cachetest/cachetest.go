@@ -18,24 +18,34 @@ type Opener func(t *testing.T, now func() time.Time) cache.Cache
 
 // Run holds the caches that open returns to what package cache promises.
 func Run(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Cache) {
-	tests := []struct {
-		name string
-		test func(*testing.T, Opener)
+	for _, part := range []struct {
+		name  string
+		tests []scenario
 	}{
-		{"values", testValues},
-		{"writes", testWrites},
-		{"replace", testReplace},
-		{"concurrency", testConcurrency},
-		{"expiry", testExpiry},
-		{"find", testFind},
-		{"count", testCount},
-		{"histories", testHistories},
-		{"ended context", testEndedContext},
-		{"close", testClose},
+		{"values", valueTests()},
+		{"writes", writeTests},
+		{"replace", replaceTests},
+		{"a stale record conflicts", staleTests()},
+		{"concurrency", concurrencyTests},
+		{"end of life", lifeTests()},
+		{"touch", touchTests},
+		{"find", findTests},
+		{"count", countTests},
+		{"ended context", []scenario{{"everything fails", testEndedContext}}},
+		{"close", closeTests},
+	} {
+		t.Run(part.name, func(t *testing.T) {
+			for _, test := range part.tests {
+				t.Run(test.name, func(t *testing.T) { test.run(t, setUp(t, open)) })
+			}
+		})
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) { test.test(t, open) })
-	}
+}
+
+// scenario is a test of an open, empty cache.
+type scenario struct {
+	name string
+	run  func(*testing.T, bench)
 }
 
 // clock is the time that a test sets. It starts at the real one, which a store
@@ -125,8 +135,7 @@ func (b bench) delete(t *testing.T, key cache.Key) {
 	}
 }
 
-func testEndedContext(t *testing.T, open Opener) {
-	b := setUp(t, open)
+func testEndedContext(t *testing.T, b bench) {
 	old := b.put(t, attemptKey, b.record(value(1)))
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -25,24 +25,22 @@ func together(n int, f func(i int)) {
 	running.Wait()
 }
 
-func testConcurrency(t *testing.T, open Opener) {
-	t.Run("of 300 who begin the same attempt exactly one succeeds", func(t *testing.T) {
-		b := setUp(t, open)
+var concurrencyTests = []scenario{
+	{"of 300 who begin the same attempt exactly one succeeds", func(t *testing.T, b bench) {
 		testOneWins(t, b, nil)
-	})
-	t.Run("of 300 who replace the same record exactly one succeeds", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"of 300 who replace the same record exactly one succeeds", func(t *testing.T, b bench) {
 		testOneWins(t, b, b.put(t, attemptKey, b.record(value(1000))))
-	})
-	t.Run("2,000 single-use records are taken exactly once each", func(t *testing.T) {
-		testTakenOnce(t, setUp(t, open))
-	})
-	t.Run("no reader sees a mixture of two records", func(t *testing.T) {
-		testWhole(t, setUp(t, open))
-	})
-	t.Run("no update is lost", func(t *testing.T) {
-		testNoneLost(t, setUp(t, open))
-	})
+	}},
+	{"2,000 single-use records are taken exactly once each", testTakenOnce},
+	{"no reader sees a mixture of two records", testWhole},
+	{"no update is lost", testNoneLost},
+	{"the answers about attempts fit one order of the calls", func(t *testing.T, b bench) {
+		testHistory(t, b, cache.KindAttempt)
+	}},
+	{"the answers about sessions fit one order of the calls", func(t *testing.T, b bench) {
+		testHistory(t, b, cache.KindSession)
+	}},
 }
 
 func testOneWins(t *testing.T, b bench, old *cache.Record) {
@@ -152,20 +150,16 @@ func testNoneLost(t *testing.T, b bench) {
 	b.holds(t, attemptKey, &Value{N: writers * each})
 }
 
-func testHistories(t *testing.T, open Opener) {
-	for _, kind := range []cache.Kind{cache.KindSession, cache.KindAttempt} {
-		b := setUp(t, open)
-		h := &History{Kind: kind}
-		h.Run(t.Context(), b, 4, 250)
-		if err := h.Check(); err != nil {
-			t.Errorf("kind %d: %v", kind, err)
-		}
+func testHistory(t *testing.T, b bench, kind cache.Kind) {
+	h := &History{Kind: kind}
+	h.Run(t.Context(), b, 4, 250)
+	if err := h.Check(); err != nil {
+		t.Error(err)
 	}
 }
 
-func testClose(t *testing.T, open Opener) {
-	t.Run("what is called later returns ErrClosed", func(t *testing.T) {
-		b := setUp(t, open)
+var closeTests = []scenario{
+	{"what is called later returns ErrClosed", func(t *testing.T, b bench) {
 		old := b.put(t, attemptKey, b.record(value(1)))
 		if err := b.Close(); err != nil {
 			t.Fatalf("Close: %v", err)
@@ -178,10 +172,8 @@ func testClose(t *testing.T, open Opener) {
 		if err := b.Close(); !errors.Is(err, cache.ErrClosed) {
 			t.Errorf("second Close = %v, want ErrClosed", err)
 		}
-	})
-	t.Run("a cache that is closed while in use never answers with a miss", func(t *testing.T) {
-		testCloseInUse(t, setUp(t, open))
-	})
+	}},
+	{"a cache that is closed while in use never answers with a miss", testCloseInUse},
 }
 
 // calls are the methods of a cache but Close.

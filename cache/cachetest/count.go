@@ -45,9 +45,8 @@ func (b bench) limited(t *testing.T, which int, limits ...cache.Limit) time.Dura
 	return reached.Retry
 }
 
-func testCount(t *testing.T, open Opener) {
-	t.Run("up to the limit and not beyond", func(t *testing.T) {
-		b := setUp(t, open)
+var countTests = []scenario{
+	{"up to the limit and not beyond", func(t *testing.T, b bench) {
 		for i := range perNumber.Max {
 			if counted := b.counts(t, perNumber); len(counted) != 1 || counted[0].Total != i+1 {
 				t.Fatalf("counted %+v, want a total of %d", counted, i+1)
@@ -56,9 +55,8 @@ func testCount(t *testing.T, open Opener) {
 		b.limited(t, 0, perNumber)
 		b.counts(t, limit("another number", 3, time.Hour))
 		b.counts(t, limit("number", 3, 2*time.Hour))
-	})
-	t.Run("of several limits all count or none", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"of several limits all count or none", func(t *testing.T, b bench) {
 		for range perNumber.Max {
 			b.counts(t, perClient, perNumber)
 		}
@@ -71,19 +69,17 @@ func testCount(t *testing.T, open Opener) {
 			t.Errorf("free again in %v, but the number takes an hour", retry)
 		}
 		b.limited(t, 0, perClient)
-	})
-	t.Run("an event does not count twice", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"an event does not count twice", func(t *testing.T, b bench) {
 		if counted, err := b.Count(t.Context(), []cache.Limit{perNumber, perClient, perNumber}); err == nil {
 			t.Errorf("Count = %v", counted)
 		}
 		if counted := b.counts(t, perNumber); counted[0].Total != 1 {
 			t.Errorf("%d are counted", counted[0].Total)
 		}
-	})
-	t.Run("free again when the oldest has left, as Retry says", func(t *testing.T) { testRetry(t, setUp(t, open)) })
-	t.Run("a clock that steps back frees nothing, one that stepped forth does not count for ever", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"free again when the oldest has left, as Retry says", testRetry},
+	{"a clock that steps back frees nothing, one that stepped forth does not count for ever", func(t *testing.T, b bench) {
 		for range perNumber.Max {
 			b.counts(t, perNumber)
 		}
@@ -101,9 +97,9 @@ func testCount(t *testing.T, open Opener) {
 		b.limited(t, 0, perNumber)
 		b.add(2 * time.Hour)
 		b.counts(t, perNumber)
-	})
-	t.Run("what was taken back frees its place", func(t *testing.T) { testUncount(t, setUp(t, open)) })
-	t.Run("a parallel burst gets exactly its limits", func(t *testing.T) { testBurst(t, setUp(t, open)) })
+	}},
+	{"what was taken back frees its place", testUncount},
+	{"a parallel burst gets exactly its limits", testBurst},
 }
 
 func testRetry(t *testing.T, b bench) {

@@ -31,64 +31,62 @@ func (b bench) finds(t *testing.T, tag cache.Tag, keys ...cache.Key) {
 // tags are two of a record; 0 is none.
 func tags(one, two byte) [2]cache.Tag { return [2]cache.Tag{{one}, {two}} }
 
-func testFind(t *testing.T, open Opener) {
-	one, two := cache.Tag{1}, cache.Tag{2}
-	second, third := key(cache.KindSession, "second session"), key(cache.KindSession, "third session")
-	tagged := func(b bench, tags [2]cache.Tag) *cache.Record {
-		rec := b.record(value(1))
-		rec.Tags = tags
-		return rec
-	}
-	t.Run("records of all kinds by each of their tags", func(t *testing.T) {
-		b := setUp(t, open)
+var (
+	one, two      = cache.Tag{1}, cache.Tag{2}
+	second, third = key(cache.KindSession, "second session"), key(cache.KindSession, "third session")
+)
+
+// tagged returns a record that is found by two tags.
+func (b bench) tagged(one, two byte) *cache.Record {
+	rec := b.record(value(1))
+	rec.Tags = tags(one, two)
+	return rec
+}
+
+var findTests = []scenario{
+	{"records of all kinds by each of their tags", func(t *testing.T, b bench) {
 		b.finds(t, one)
-		b.put(t, sessionKey, tagged(b, tags(1, 3)))
-		b.put(t, second, tagged(b, tags(0, 1)))
-		started := b.record(value(1))
-		started.Tags = tags(2, 1)
-		b.replaces(t, attemptKey, nil, started, nil)
+		b.put(t, sessionKey, b.tagged(1, 3))
+		b.put(t, second, b.tagged(0, 1))
+		b.replaces(t, attemptKey, nil, b.tagged(2, 1), nil)
 		b.put(t, otherKey, b.record(value(2)))
-		b.put(t, third, tagged(b, tags(2, 0)))
+		b.put(t, third, b.tagged(2, 0))
 		b.finds(t, one, sessionKey, second, attemptKey)
 		b.finds(t, two, attemptKey, third)
 		b.finds(t, cache.Tag{3}, sessionKey)
 		b.finds(t, cache.Tag{})
-	})
-	t.Run("a record with one tag twice is found once", func(t *testing.T) {
-		b := setUp(t, open)
-		old := b.put(t, sessionKey, tagged(b, tags(1, 1)))
+	}},
+	{"a record with one tag twice is found once", func(t *testing.T, b bench) {
+		old := b.put(t, sessionKey, b.tagged(1, 1))
 		b.finds(t, one, sessionKey)
-		b.replaces(t, sessionKey, old, tagged(b, tags(2, 1)), nil)
+		b.replaces(t, sessionKey, old, b.tagged(2, 1), nil)
 		b.finds(t, one, sessionKey)
 		b.finds(t, two, sessionKey)
 		b.delete(t, sessionKey)
 		b.finds(t, one)
 		b.finds(t, two)
-	})
-	t.Run("what was deleted is not found", func(t *testing.T) {
-		b := setUp(t, open)
-		b.put(t, sessionKey, tagged(b, tags(1, 2)))
-		b.put(t, second, tagged(b, tags(1, 2)))
+	}},
+	{"what was deleted is not found", func(t *testing.T, b bench) {
+		b.put(t, sessionKey, b.tagged(1, 2))
+		b.put(t, second, b.tagged(1, 2))
 		b.delete(t, sessionKey)
 		b.finds(t, one, second)
 		b.finds(t, two, second)
 		b.put(t, second, &cache.Record{Value: value(1), Tags: tags(1, 2)})
 		b.finds(t, one)
 		b.finds(t, two)
-	})
-	t.Run("what was replaced is found by its new tags", func(t *testing.T) {
-		b := setUp(t, open)
-		old := b.put(t, sessionKey, tagged(b, tags(1, 3)))
-		again := tagged(b, tags(1, 3))
+	}},
+	{"what was replaced is found by its new tags", func(t *testing.T, b bench) {
+		old := b.put(t, sessionKey, b.tagged(1, 3))
+		again := b.tagged(1, 3)
 		b.replaces(t, sessionKey, old, again, nil)
 		b.finds(t, one, sessionKey)
-		b.replaces(t, sessionKey, again, tagged(b, tags(2, 3)), nil)
+		b.replaces(t, sessionKey, again, b.tagged(2, 3), nil)
 		b.finds(t, two, sessionKey)
 		b.finds(t, cache.Tag{3}, sessionKey)
-	})
-	t.Run("a use keeps the tags", func(t *testing.T) {
-		b := setUp(t, open)
-		rec := tagged(b, tags(1, 2))
+	}},
+	{"a use keeps the tags", func(t *testing.T, b bench) {
+		rec := b.tagged(1, 2)
 		rec.Idle, rec.Touched = time.Minute, b.now()
 		b.put(t, sessionKey, rec)
 		for range 3 {
@@ -100,10 +98,9 @@ func testFind(t *testing.T, open Opener) {
 		}
 		b.finds(t, one, sessionKey)
 		b.finds(t, two, sessionKey)
-	})
-	t.Run("a use does not revive what was deleted", func(t *testing.T) {
-		b := setUp(t, open)
-		rec := tagged(b, tags(1, 2))
+	}},
+	{"a use does not revive what was deleted", func(t *testing.T, b bench) {
+		rec := b.tagged(1, 2)
 		rec.Idle, rec.Touched = time.Minute, b.now()
 		b.put(t, sessionKey, rec)
 		old := b.get(t, sessionKey)
@@ -115,11 +112,10 @@ func testFind(t *testing.T, open Opener) {
 		b.misses(t, sessionKey)
 		b.finds(t, one)
 		b.finds(t, two)
-	})
-	t.Run("what lost a conflict is found once", func(t *testing.T) {
-		b := setUp(t, open)
-		b.put(t, sessionKey, tagged(b, tags(1, 2)))
-		b.replaces(t, sessionKey, nil, tagged(b, tags(1, 2)), cache.ErrConflict)
+	}},
+	{"what lost a conflict is found once", func(t *testing.T, b bench) {
+		b.put(t, sessionKey, b.tagged(1, 2))
+		b.replaces(t, sessionKey, nil, b.tagged(1, 2), cache.ErrConflict)
 		b.finds(t, one, sessionKey)
-	})
+	}},
 }

@@ -7,10 +7,10 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-func testValues(t *testing.T, open Opener) {
+// valueTests hold that records of each kind come back as they were stored.
+func valueTests() (tests []scenario) {
 	for name, kind := range kinds {
-		t.Run(name, func(t *testing.T) {
-			b := setUp(t, open)
+		tests = append(tests, scenario{name, func(t *testing.T, b bench) {
 			full, empty := key(kind, "full"), key(kind, "empty")
 			b.misses(t, full)
 			want := cache.Record{
@@ -30,19 +30,18 @@ func testValues(t *testing.T, open Opener) {
 			b.delete(t, full)
 			b.misses(t, full)
 			b.holds(t, empty, &Value{})
-		})
+		}})
 	}
+	return tests
 }
 
-func testWrites(t *testing.T, open Opener) {
-	t.Run("Put takes the place of whatever stood there", func(t *testing.T) {
-		b := setUp(t, open)
+var writeTests = []scenario{
+	{"Put takes the place of whatever stood there", func(t *testing.T, b bench) {
 		b.put(t, attemptKey, b.record(value(1)))
 		b.put(t, attemptKey, b.record(value(2)))
 		b.holds(t, attemptKey, value(2))
-	})
-	t.Run("Put of a record without life left deletes", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"Put of a record without life left deletes", func(t *testing.T, b bench) {
 		for name, dead := range dead(b) {
 			t.Run(name, func(t *testing.T) {
 				b.put(t, attemptKey, b.record(value(1)))
@@ -52,17 +51,15 @@ func testWrites(t *testing.T, open Opener) {
 				b.misses(t, attemptKey)
 			})
 		}
-	})
-	t.Run("Delete of nothing is no error", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"Delete of nothing is no error", func(t *testing.T, b bench) {
 		b.delete(t, attemptKey)
 		b.put(t, attemptKey, b.record(value(1)))
 		b.delete(t, attemptKey)
 		b.delete(t, attemptKey)
 		b.misses(t, attemptKey)
-	})
-	t.Run("records of other kinds, realms and secrets stay apart", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"records of other kinds, realms and secrets stay apart", func(t *testing.T, b bench) {
 		apart := []cache.Key{
 			attemptKey,
 			{Kind: cache.KindPress, Realm: attemptKey.Realm, Secret: attemptKey.Secret},
@@ -79,9 +76,8 @@ func testWrites(t *testing.T, open Opener) {
 			b.delete(t, key)
 			b.misses(t, key)
 		}
-	})
-	t.Run("a record that was read does not change with later writes", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"a record that was read does not change with later writes", func(t *testing.T, b bench) {
 		b.put(t, attemptKey, b.record(value(1)))
 		read := b.get(t, attemptKey)
 		version, expires := read.Version, read.Expires
@@ -93,7 +89,7 @@ func testWrites(t *testing.T, open Opener) {
 		if !sameValue(read.Value, value(1)) || read.Version != version || !read.Expires.Equal(expires) {
 			t.Errorf("the record became %+v", read)
 		}
-	})
+	}},
 }
 
 // dead returns records that have no life left.
@@ -107,63 +103,54 @@ func dead(b bench) map[string]*cache.Record {
 	}
 }
 
-func testReplace(t *testing.T, open Opener) {
-	t.Run("nil stores where nothing lives", func(t *testing.T) {
-		b := setUp(t, open)
+var replaceTests = []scenario{
+	{"nil stores where nothing lives", func(t *testing.T, b bench) {
 		b.replaces(t, attemptKey, nil, b.record(value(1)), nil)
 		b.holds(t, attemptKey, value(1))
 		b.replaces(t, attemptKey, nil, b.record(value(2)), cache.ErrConflict)
 		b.holds(t, attemptKey, value(1))
-	})
-	t.Run("nil stores where the record has expired", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"nil stores where the record has expired", func(t *testing.T, b bench) {
 		b.put(t, attemptKey, b.record(value(1)))
 		b.add(time.Hour)
 		b.replaces(t, attemptKey, nil, b.record(value(2)), nil)
 		b.holds(t, attemptKey, value(2))
-	})
-	t.Run("nil stores where the claim has expired", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"nil stores where the claim has expired", func(t *testing.T, b bench) {
 		claim := key(cache.KindClaim, "token")
 		b.replaces(t, claim, nil, b.record(value(1)), nil)
 		b.add(time.Hour - time.Millisecond)
 		b.replaces(t, claim, nil, b.record(value(2)), cache.ErrConflict)
 		b.add(time.Millisecond)
 		b.replaces(t, claim, nil, b.record(value(2)), nil)
-	})
-	t.Run("nil stores after Delete", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"nil stores after Delete", func(t *testing.T, b bench) {
 		b.put(t, attemptKey, b.record(value(1)))
 		b.delete(t, attemptKey)
 		b.replaces(t, attemptKey, nil, b.record(value(2)), nil)
 		b.holds(t, attemptKey, value(2))
-	})
-	t.Run("the record that was read is replaced once", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"the record that was read is replaced once", func(t *testing.T, b bench) {
 		b.put(t, attemptKey, b.record(value(1)))
 		old := b.get(t, attemptKey)
 		b.replaces(t, attemptKey, old, b.record(value(2)), nil)
 		b.replaces(t, attemptKey, old, b.record(value(3)), cache.ErrConflict)
 		b.holds(t, attemptKey, value(2))
-	})
-	t.Run("the record that was stored stands for the one read", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"the record that was stored stands for the one read", func(t *testing.T, b bench) {
 		first, second := b.record(value(1)), b.record(value(2))
 		b.replaces(t, attemptKey, nil, first, nil)
 		b.replaces(t, attemptKey, first, second, nil)
 		b.replaces(t, attemptKey, second, b.record(value(3)), nil)
 		b.replaces(t, attemptKey, second, b.record(value(4)), cache.ErrConflict)
 		b.holds(t, attemptKey, value(3))
-	})
-	t.Run("a stale record conflicts after", func(t *testing.T) { testStale(t, open) })
-	t.Run("a record that was never stored conflicts", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"a record that was never stored conflicts", func(t *testing.T, b bench) {
 		b.put(t, attemptKey, b.record(value(1)))
 		b.replaces(t, attemptKey, b.record(value(1)), b.record(value(2)), cache.ErrConflict)
 		b.holds(t, attemptKey, value(1))
-	})
-	t.Run("a record without life left deletes what it replaces", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"a record without life left deletes what it replaces", func(t *testing.T, b bench) {
 		for name, dead := range dead(b) {
 			t.Run(name, func(t *testing.T) {
 				old := b.put(t, attemptKey, b.record(value(1)))
@@ -176,9 +163,8 @@ func testReplace(t *testing.T, open Opener) {
 				b.misses(t, attemptKey)
 			})
 		}
-	})
-	t.Run("the version changes with each write", func(t *testing.T) {
-		b := setUp(t, open)
+	}},
+	{"the version changes with each write", func(t *testing.T, b bench) {
 		seen := make(map[uint64]bool)
 		for i := range 20 {
 			if i%5 == 4 {
@@ -196,42 +182,40 @@ func testReplace(t *testing.T, open Opener) {
 			}
 			seen[read.Version], seen[replacing.Version] = true, true
 		}
-	})
+	}},
 }
 
-// testStale holds that what was read before a change cannot be replaced after
-// it, even where the same value is back: a burned attempt stays burned.
-func testStale(t *testing.T, open Opener) {
-	tests := []struct {
-		name   string
-		change func(*testing.T, bench)
-		want   *Value // what lives then; nil for nothing
+// staleTests hold that what was read before a change cannot be replaced after it,
+// even where the same value is back: a burned attempt stays burned.
+func staleTests() (tests []scenario) {
+	for name, change := range map[string]struct {
+		make func(*testing.T, bench)
+		want *Value // what lives then; nil for nothing
 	}{
-		{"Put", func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(value(2))) }, value(2)},
-		{"Put of the same", func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(value(1))) }, value(1)},
-		{"Delete", func(t *testing.T, b bench) { b.delete(t, attemptKey) }, nil},
-		{"Delete and Put of the same", func(t *testing.T, b bench) {
+		"Put":             {func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(value(2))) }, value(2)},
+		"Put of the same": {func(t *testing.T, b bench) { b.put(t, attemptKey, b.record(value(1))) }, value(1)},
+		"Delete":          {func(t *testing.T, b bench) { b.delete(t, attemptKey) }, nil},
+		"Delete and Put of the same": {func(t *testing.T, b bench) {
 			b.delete(t, attemptKey)
 			b.put(t, attemptKey, b.record(value(1)))
 		}, value(1)},
-		{"Put without life left and a new beginning", func(t *testing.T, b bench) {
+		"Put without life left and a new beginning": {func(t *testing.T, b bench) {
 			b.put(t, attemptKey, &cache.Record{Value: value(1), Expires: b.now()})
 			b.replaces(t, attemptKey, nil, b.record(value(1)), nil)
 		}, value(1)},
-		{"its end", func(_ *testing.T, b bench) { b.add(time.Hour) }, nil},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			b := setUp(t, open)
+		"its end": {func(_ *testing.T, b bench) { b.add(time.Hour) }, nil},
+	} {
+		tests = append(tests, scenario{"after " + name, func(t *testing.T, b bench) {
 			b.put(t, attemptKey, b.record(value(1)))
 			old := b.get(t, attemptKey)
-			test.change(t, b)
+			change.make(t, b)
 			b.replaces(t, attemptKey, old, b.record(value(3)), cache.ErrConflict)
-			if test.want == nil {
+			if change.want == nil {
 				b.misses(t, attemptKey)
 				return
 			}
-			b.holds(t, attemptKey, test.want)
-		})
+			b.holds(t, attemptKey, change.want)
+		}})
 	}
+	return tests
 }
