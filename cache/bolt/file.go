@@ -339,30 +339,28 @@ func (f *file) sweep() (more bool, err error) {
 	// what was used lives longer; where that cannot be written it has to wait,
 	// and sweeping makes room
 	flushed := f.commit(nil)
-	err = f.transact(update, func(tx *bbolt.Tx) error {
-		ended := f.endedBefore(tx, f.now())
-		more = len(ended) == sweepBatch
-		for _, ref := range ended {
-			if err := put(tx, ref, nil); err != nil {
-				return err
-			}
-		}
+	var ended []write
+	err = f.transact(view, func(tx *bbolt.Tx) error {
+		ended = f.endedBefore(tx, f.now())
 		return nil
 	})
-	return more && err == nil, errors.Join(flushed, err)
+	if err == nil {
+		err = f.apply(ended)
+	}
+	return len(ended) == sweepBatch && err == nil, errors.Join(flushed, err)
 }
 
-// endedBefore returns some of what has ended, less what a use that could not be
-// written has kept.
-func (f *file) endedBefore(tx *bbolt.Tx, now time.Time) []cache.Ref {
+// endedBefore returns deletes of some of the records that have ended, but of none
+// that a use has kept alive which could not be written yet.
+func (f *file) endedBefore(tx *bbolt.Tx, now time.Time) []write {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var ended []cache.Ref
+	var ended []write
 	c := tx.Bucket(endsBucket).Cursor()
 	for k, _ := c.First(); k != nil && len(ended) < sweepBatch && !now.Before(timeAt(k)); k, _ = c.Next() {
 		ref := cache.Ref(k[8:])
 		if _, kept := f.used[ref]; !kept {
-			ended = append(ended, ref)
+			ended = append(ended, write{ref: ref})
 		}
 	}
 	return ended
