@@ -20,7 +20,7 @@ lint: ## run the linters
 	.ci/lint
 
 bench: ## measure what a verified request costs
-	go test -run '^$$' -bench Verified -benchmem ./...
+	go test -run '^$$' -bench Verified -benchmem .
 
 ci: ## do all that a change has to pass
 	.ci/run
