@@ -188,7 +188,7 @@ func (a *App) oneStore(account, store string) error {
 // account returns what gates of a verifier account share.
 func (a *App) account(name string) *gate.Account {
 	if a.accounts[name] == nil {
-		a.accounts[name] = gate.NewAccount(a.logger)
+		a.accounts[name] = gate.NewAccount(name, a.logger)
 	}
 	return a.accounts[name]
 }

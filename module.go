@@ -169,7 +169,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		}
 	}
 	visible, err := pages.New(pages.Options{
-		Dir: options.Pages, Brand: options.Brand, Logo: options.Logo, Recipient: v.Recipient(),
+		Dir: options.Pages, Brand: options.Brand, Logo: options.Logo, Recipient: v.recipient,
 		SupportURL: options.SupportURL, PrivacyURL: options.PrivacyURL, FallbackURL: options.FallbackURL,
 	})
 	if err != nil {

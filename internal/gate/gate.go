@@ -68,13 +68,14 @@ type Config struct {
 
 // Account is what all gates of a verifier account share.
 type Account struct {
+	name    string
 	breaker *provider.Breaker
 	windows quota.Windows
 }
 
-// NewAccount returns one without gates, whose provider may be called.
-func NewAccount(log *zap.Logger) *Account {
-	return &Account{breaker: provider.NewBreaker(journal.New(log))}
+// NewAccount returns the account of that name, without gates.
+func NewAccount(name string, log *zap.Logger) *Account {
+	return &Account{name: name, breaker: provider.NewBreaker(journal.New(log))}
 }
 
 // Gate is one gate: its endpoints and what its routes have in common.
@@ -110,17 +111,17 @@ func New(cfg Config) (*Gate, error) {
 
 // newDesk puts together what handles the attempts of a gate.
 func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
-	account := cfg.Verifier.Account()
-	records, err := ledger.New(ledger.Config{Account: account, Secret: cfg.Secret, Cache: cfg.Cache, Panicked: j.CachePanicked})
+	account := cfg.Account
+	records, err := ledger.New(ledger.Config{Account: account.name, Secret: cfg.Secret, Cache: cfg.Cache, Panicked: j.CachePanicked})
 	if err != nil {
 		return nil, err
 	}
 	return attempt.New(attempt.Config{
 		Ledger:   records,
-		Provider: provider.New(cfg.Verifier, cfg.Account.breaker, records, j),
-		Quota:    quota.New(cfg.Limits, &cfg.Account.windows, cfg.AttemptTTL+cfg.ResultWait, records, j),
+		Provider: provider.New(cfg.Verifier, account.breaker, records, j),
+		Quota:    quota.New(cfg.Limits, &account.windows, cfg.AttemptTTL+cfg.ResultWait, records, j),
 		Journal:  j,
-		Account:  account, Region: cfg.Region, Countries: cfg.Countries, KnowsNumbers: cfg.KnownNumber != nil,
+		Account:  account.name, Region: cfg.Region, Countries: cfg.Countries, KnowsNumbers: cfg.KnownNumber != nil,
 		AttemptTTL: cfg.AttemptTTL, RefusedTTL: cfg.RefusedTTL, ResultWait: cfg.ResultWait,
 	}), nil
 }

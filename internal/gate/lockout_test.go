@@ -90,7 +90,7 @@ func onStage(t *testing.T, test func(t *testing.T, s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
 		s := &stage{t: t, store: &observedCache{Cache: memory.New(memory.Options{})}, logs: logs, log: zap.New(core)}
-		s.account = NewAccount(s.log)
+		s.account = NewAccount("stage", s.log)
 		test(t, s)
 		if err := s.store.Close(); err != nil {
 			t.Error(err)

@@ -272,7 +272,7 @@ func (m *model) load() error {
 		return err
 	}
 	m.gate, err = New(Config{
-		Verifier: m, Account: NewAccount(zap.NewNop()), Pages: visible, Log: zap.NewNop(),
+		Verifier: m, Account: NewAccount("model", zap.NewNop()), Pages: visible, Log: zap.NewNop(),
 		Cache: func(context.Context) (cache.Cache, error) {
 			if m.instead != nil {
 				return m.instead, nil
