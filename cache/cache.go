@@ -1,7 +1,15 @@
-// Package cache defines where the gate keeps what must outlive one request:
-// attempts, sessions, and what explains them. A cache for Caddy is a module of
-// the namespace http.number_verify.caches that implements Opener; see package
-// memory. Package cachetest holds the conformance suite.
+// Package cache defines the store in which the gate keeps what must outlive one
+// request: attempts, sessions, counters. Packages memory, bolt and redis hold the
+// built-in ones.
+//
+// Another one is a module of Caddy in the namespace http.number_verify.caches that
+// implements Opener, and opens a Cache. What it stores are records: a Cache sees
+// the key of a record, how long it lives and by which tags it is found, but not
+// what its value means. A cache that stores bytes gets them from package sealed,
+// which has the gate's Codec write the value and then encrypts the record, so that
+// the store can neither read nor change it.
+//
+// The example of package cachetest shows a whole cache; cachetest.Run is its test.
 package cache
 
 import (
@@ -13,8 +21,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// What a cache answers beside success. Any other error is a failure of the
-// cache: nothing is known then, and the gate refuses.
+// The errors of a cache that mean something. Any other is a failure of the cache:
+// nothing is known then, and the gate refuses.
 var (
 	// ErrNotFound: there is no live record under the key.
 	ErrNotFound = errors.New("cache: not found")
@@ -60,9 +68,9 @@ type Cache interface {
 	// Delete removes the record; that there is none is no error.
 	Delete(ctx context.Context, ref Ref) error
 
-	// Find returns where the live records are that have that tag, each once; it
-	// misses none that was stored before it was called. It may return a record
-	// that has just ended, or had the tag earlier.
+	// Find returns the Refs of the live records with that tag, each once. It
+	// misses none that was stored before the call; it may return a record that
+	// has just ended, or that had the tag before.
 	Find(ctx context.Context, tag Tag) ([]Ref, error)
 
 	// Count counts one event against every limit, checking and counting in one
@@ -82,8 +90,8 @@ type Cache interface {
 
 // Sized is a Cache whose records take room in this process.
 type Sized interface {
-	// Sessions is how many sessions it holds. What has expired may count for a
-	// minute longer.
+	// Sessions is how many sessions it holds. One that has expired may count for
+	// another minute.
 	Sessions() int64
 }
 
@@ -93,10 +101,10 @@ type Opener interface {
 	// StoreName names the store. Modules with equal names share one open
 	// Cache, and it lives on through a reload of the configuration.
 	StoreName() string
-	// Secret is the secret from which index keys are derived, as configured: the
-	// keys under which numbers and addresses are found. It is "" where the
-	// verifier's secret serves. A module that also has HasSecret() bool is asked
-	// that before it is provisioned, so that caddy adapt can tell.
+	// Secret returns the configured secret from which index keys are derived, by
+	// which numbers and addresses are found; "" where the verifier's secret
+	// serves. A module may also have a method HasSecret() bool, which tells
+	// before it is provisioned, for caddy adapt, whether there will be one.
 	Secret() string
 	// Open opens the store. A cache that stores bytes turns values into bytes
 	// and back with codec; one that keeps the values themselves ignores it.
@@ -131,8 +139,9 @@ const (
 	KindRefusal
 	// KindGrant: a session that its browser may come for once more.
 	KindGrant
-	// KindClaim: something that may serve once only. A damaged record of this
-	// kind is not taken for none: Replace with old nil returns ErrConflict.
+	// KindClaim: something that may be used only once, and has been. As long as
+	// such a record is stored, Replace with old nil returns ErrConflict, even if
+	// the record is damaged and does not open.
 	KindClaim
 	// KindFingerprint: what must be equal on all nodes.
 	KindFingerprint
@@ -148,20 +157,20 @@ func (k Kind) Stored() bool { return KindSession <= k && k < KindCount }
 // Key names a record.
 type Key struct {
 	Kind Kind
-	// Realm is the scope of the cookies, a host or a cookie domain, and their
-	// name.
+	// Realm is the scope of the visitors' cookies, a host or a cookie domain, with
+	// the name of the cookies.
 	Realm string
-	// Secret is what only the owner of the record knows, at least 128 random
-	// bits. A cache never stores it: it stores Ref, and one outside this
-	// process seals the record with a key that is derived from Secret.
+	// Secret has at least 128 random bits, and only the owner of the record knows
+	// it. A cache never stores it: it stores records by their Ref, and seals them
+	// with a key derived from Secret where the store is outside this process.
 	Secret string
 }
 
 // Ref is the name under which a cache stores a record.
 type Ref [sha256.Size]byte
 
-// Tag is what records can be found by without their keys: an HMAC of a number,
-// or a hash of a browser cookie.
+// Tag finds records without their keys: it is an HMAC of a phone number, or a hash
+// of a browser cookie.
 type Tag [sha256.Size]byte
 
 // Ref hashes the key. It does not allocate for realms of usual length.
@@ -173,24 +182,25 @@ func (k Key) Ref() Ref {
 	return sha256.Sum256(buf)
 }
 
-// Record is a value and how long it lives.
+// Record is a value with the time that it lives.
 type Record struct {
 	// Value is a pointer that means nothing to the cache: a Codec knows which
 	// type belongs to the key's Kind.
 	Value any
-	// Expires is the absolute end.
+	// Expires is the latest end of the record, however often it is used.
 	Expires time.Time
-	// Idle ends the record when it was not touched for so long; 0: never.
+	// Idle is how long the record lives without being used; 0 for no such end.
 	Idle time.Duration
-	// Touched is when it was last used, as far as Idle is concerned.
+	// Touched is when the record was last used. It matters for Idle only.
 	Touched time.Time
-	// Tags are what Find finds the record by; the zero Tag is none.
+	// Tags are those by which Find finds the record; a zero Tag is none.
 	Tags [2]Tag
-	// Version changes with each write; the cache sets it.
+	// Version differs after each write of the record. The cache sets it.
 	Version uint64
 }
 
-// End is when the record ends if it is not touched again.
+// End is when the record ends if it is not used again: at Expires, or after being
+// idle for too long. A clock that was set back does not lengthen it.
 func (r *Record) End() time.Time {
 	if r.Idle == 0 {
 		return r.Expires
@@ -201,11 +211,10 @@ func (r *Record) End() time.Time {
 	return r.Expires
 }
 
-// IsUseOf tells whether r only says that old, which it replaces, was used.
+// IsUseOf tells whether r, which replaces old, says no more than that old was used.
 func (r *Record) IsUseOf(old *Record) bool {
 	return r.Value == old.Value && r.Expires.Equal(old.Expires)
 }
 
-// Live tells whether the record still holds at now. A clock that was set back
-// does not lengthen an idle record's life beyond Expires.
+// Live tells whether now is before End.
 func (r *Record) Live(now time.Time) bool { return now.Before(r.End()) }

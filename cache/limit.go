@@ -9,36 +9,38 @@ import (
 	"time"
 )
 
-// parts is into how many parts a window is divided: events are forgotten a part
-// at a time, so that a counter of any number of events stays small.
+// parts is the number of slots in a window. Events are forgotten a slot at a time,
+// so a counter stays small however many events it holds.
 const parts = 64
 
 // Limit is how often something may happen: Max times in any Window.
 type Limit struct {
-	// Key is of KindCount. Its Secret is an HMAC of what is counted, so that a
-	// store outside this process tells nothing of it.
+	// Key is of KindCount. Its Secret is an HMAC of the number or address that
+	// the limit is for, so that a stolen store does not reveal it.
 	Key Key
-	// Max is the most events that count at once.
+	// Max is the most events in a Window.
 	Max int64
-	// Window is how long an event counts, to the millisecond; it may count up
-	// to a 64th longer.
+	// Window is how long an event counts, in whole milliseconds. It may count
+	// longer by up to a 64th.
 	Window time.Duration
 }
 
 // Counted is an event that a limit counts. Its zero value is none.
 type Counted struct {
-	// Counter is what it is counted by, and Slot as part of what.
+	// Counter is the key of the counter that holds the event, Slot its place
+	// there.
 	Counter Key
 	Slot    int64
-	// Total is how many the limit counted with it.
+	// Total is the number of events in the window, this one included.
 	Total int64
 }
 
 // LimitError is what Count returns where a limit is reached.
 type LimitError struct {
-	// Limit is the index of the one that takes longest.
+	// Limit is the index of the limit that is reached; of several, the index of
+	// the one with the longest Retry.
 	Limit int
-	// Retry is how long it takes until it counts fewer than its Max.
+	// Retry is how long it takes until that limit has room for an event.
 	Retry time.Duration
 }
 
@@ -52,13 +54,13 @@ type Count struct {
 	Slots []Slot
 }
 
-// Slot is how many events fell into one part of a window.
+// Slot is a part of a window: N events that fell into its At-th part of all time.
 type Slot struct {
 	At, N int64
 }
 
-// Counters returns the keys of the counters of limits. Two of one counter are an
-// error: an event counts once.
+// Counters returns the key of each limit's counter. It is an error if two limits
+// share one: an event counts once.
 func Counters(limits []Limit) ([]Key, error) {
 	keys := make([]Key, len(limits))
 	for i := range limits {
@@ -70,7 +72,8 @@ func Counters(limits []Limit) ([]Key, error) {
 	return keys, nil
 }
 
-// Counter is the key of what the limit counts. Another Window counts anew.
+// Counter returns the key of the limit's counter. With another Window the limit has
+// another counter.
 func (l *Limit) Counter() Key {
 	key := l.Key
 	key.Secret += " " + strconv.FormatInt(l.Window.Milliseconds(), 10)
@@ -82,23 +85,24 @@ func (l *Limit) Part() int64 {
 	return max(1, (l.Window.Milliseconds()+parts-1)/parts)
 }
 
-// Slot is the slot of an event at now.
+// Slot returns the number of the slot that an event at now falls into.
 func (l *Limit) Slot(now time.Time) int64 { return now.UnixMilli() / l.Part() }
 
-// Leaves is when the events of a slot count no more.
+// Leaves returns when the events of a slot stop counting.
 func (l *Limit) Leaves(slot int64) time.Time {
 	return time.UnixMilli((slot + 1) * l.Part()).Add(l.Window)
 }
 
-// Add returns what the counter holds with one more event at now, or how long it
-// takes until there is room for one. Old may be nil; it is not changed.
+// Add returns the counter with one more event, at now, and the total that it then
+// holds. Where the limit is reached the counter is nil, and retry is how long it
+// takes until there is room. Old may be nil for an empty counter; Add does not
+// change it.
 func (l *Limit) Add(old *Count, now time.Time) (with *Count, total int64, retry time.Duration) {
 	with = &Count{}
 	slot := l.Slot(now)
 	if old != nil {
 		for _, s := range old.Slots {
-			// what lies ahead by more than a window was counted by a clock
-			// that was wrong
+			// a clock that was wrong has counted what is more than a window ahead
 			if now.Before(l.Leaves(s.At)) && s.At <= slot+parts {
 				with.Slots = append(with.Slots, s)
 				total += s.N
@@ -116,7 +120,7 @@ func (l *Limit) Add(old *Count, now time.Time) (with *Count, total int64, retry 
 	return with, total + 1, 0
 }
 
-// retry is how long it takes until so many events have left that there is room.
+// retry returns how long it takes until enough events have left to make room.
 func (l *Limit) retry(held *Count, total int64, now time.Time) time.Duration {
 	for _, s := range held.Slots {
 		total -= s.N
@@ -127,7 +131,7 @@ func (l *Limit) retry(held *Count, total int64, now time.Time) time.Duration {
 	return l.Window
 }
 
-// Without returns what the counter holds without one event of that slot.
+// Without returns the counter without one event of that slot.
 func (c *Count) Without(slot int64) *Count {
 	without := &Count{}
 	for _, s := range c.Slots {

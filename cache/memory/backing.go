@@ -8,36 +8,36 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// Backing keeps the records of a Cache outside this process as well. Calls for
-// one record never overlap.
+// Backing is a store that keeps the records of a Cache as well, so that they survive
+// this process. The Cache makes no two calls for one record at the same time.
 type Backing interface {
-	// Load calls found for every record, before anything else is called.
+	// Load calls found for every record. It is called once, before the others.
 	Load(found func(cache.Ref, Sealed)) error
-	// Store keeps rec, and has done so when it returns. Where used is set only
-	// its use is new, which may be kept later.
+	// Store stores rec, durably when it returns. If used is set, rec says no
+	// more than that the stored record was used, and may be stored later.
 	Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool) error
-	// Open returns the record that Sealed.Box holds if it was stored under key;
-	// its error means that it does not open. It may be called at any time.
+	// Open returns the record in a Sealed.Box that was stored under key, and an
+	// error for any other box. It may be called at any time.
 	Open(key cache.Key, box []byte) (*cache.Record, error)
-	// Delete forgets a record, and has done so when it returns. What has
-	// expired a backing forgets by itself.
+	// Delete deletes a record, durably when it returns. A Backing deletes expired
+	// records by itself.
 	Delete(ref cache.Ref) error
 	// Close ends the backing.
 	Close() error
 }
 
-// Sealed is a record as a Backing finds it: it opens with its key alone.
+// Sealed is a record as a Backing finds it, without the key that opens it.
 type Sealed struct {
 	Kind cache.Kind
-	// Ends is when it ends if it is not touched again.
+	// Ends is when the record ends if it is not used again.
 	Ends time.Time
 	// Tags are those of the record.
 	Tags [2]cache.Tag
-	// Box is what Backing.Open opens.
+	// Box holds the record for Backing.Open.
 	Box []byte
 }
 
-// load takes in what the backing holds, even past the bounds.
+// load takes in a record of the backing, even if there is no room for it.
 func (c *Cache) load(ref cache.Ref, kept Sealed) {
 	now := c.now()
 	if !now.Before(kept.Ends) || kept.Kind < cache.KindSession || kept.Kind > cache.KindCount {
@@ -52,8 +52,8 @@ func (c *Cache) load(ref cache.Ref, kept Sealed) {
 	c.set(s, ref, e, nil)
 }
 
-// unseal opens the entry under ref for the first who comes with its key. What
-// does not open is no record of that key: nil.
+// unseal returns the entry under ref, and opens it if it is still sealed. It returns
+// nil where there is none, or none that key opens.
 func (c *Cache) unseal(key cache.Key, ref cache.Ref) *entry {
 	s := c.shard(ref)
 	s.mu.Lock()
@@ -61,7 +61,7 @@ func (c *Cache) unseal(key cache.Key, ref cache.Ref) *entry {
 	return c.open(s, key, ref)
 }
 
-// open is unseal in a shard that is locked.
+// open does the same in a shard that is locked.
 func (c *Cache) open(s *shard, key cache.Key, ref cache.Ref) *entry {
 	e := s.get(ref)
 	if e == nil || e.sealed == nil {
@@ -77,7 +77,7 @@ func (c *Cache) open(s *shard, key cache.Key, ref cache.Ref) *entry {
 	return opened
 }
 
-// store writes rec, which takes the place of there, to the backing.
+// store writes rec, which replaces there, to the backing.
 func (c *Cache) store(key cache.Key, ref cache.Ref, there *entry, rec *cache.Record) error {
 	if c.backing == nil {
 		return nil
@@ -88,8 +88,7 @@ func (c *Cache) store(key cache.Key, ref cache.Ref, there *entry, rec *cache.Rec
 
 // forget deletes e, which may be nil, here and in the backing. s is locked.
 func (c *Cache) forget(s *shard, ref cache.Ref, e *entry) error {
-	// also what is not held here: a clock that was wrong for a while may have
-	// let it go
+	// a clock that was wrong for a while may have swept e here, but not there
 	if c.backing != nil {
 		if err := c.backing.Delete(ref); err != nil {
 			return err

@@ -7,7 +7,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// counter is an entry that is about to take the place of there.
+// counter is a counter that is about to be written: e replaces there.
 type counter struct {
 	key      cache.Key
 	ref      cache.Ref
@@ -41,8 +41,8 @@ func (c *Cache) Count(ctx context.Context, limits []cache.Limit) ([]cache.Counte
 	return counted, nil
 }
 
-// add completes the counters with one more event, and changes nothing. All
-// shards are locked.
+// add sets the new entries of counters, with one more event in each, and stores
+// nothing. All shards are locked.
 func (c *Cache) add(limits []cache.Limit, counters []counter) ([]cache.Counted, error) {
 	now := c.now()
 	counted := make([]cache.Counted, len(limits))
@@ -80,8 +80,8 @@ func (c *Cache) keep(counters []counter) error {
 		if c.backing == nil {
 			break
 		}
-		// a use: the attempt that it counts for is written right after, and
-		// takes it along
+		// stored like a use: the write of the attempt that is counted follows, and
+		// takes the count along
 		if err := c.backing.Store(n.key, n.ref, &n.e.Record, true); err != nil {
 			c.dismissAll(counters)
 			return err
@@ -127,8 +127,8 @@ func (c *Cache) uncount(ctx context.Context, event cache.Counted) error {
 	return c.keep([]counter{n})
 }
 
-// count returns the entry under ref, and what it counts; nil where it does not
-// open. s is locked.
+// count returns the entry under ref and the counter in it, which is nil where the
+// entry does not open. s is locked.
 func (c *Cache) count(s *shard, key cache.Key, ref cache.Ref) (*cache.Count, *entry) {
 	e := c.open(s, key, ref)
 	if e == nil {
@@ -138,7 +138,8 @@ func (c *Cache) count(s *shard, key cache.Key, ref cache.Ref) (*cache.Count, *en
 	return count, e
 }
 
-// lockAll locks the shards of all refs, always in the same order.
+// lockAll locks the shards of all refs, always in the same order, so that two
+// callers never wait for each other.
 func (c *Cache) lockAll(ctx context.Context, refs []cache.Ref) (unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
-// Package memory is the cache that keeps everything in this process, on
-// patrickmn/go-cache. What it holds outlives a reload of Caddy's configuration,
-// not a restart.
+// Package memory is the cache that keeps everything in the memory of this process,
+// in patrickmn/go-cache. Its records survive a reload of Caddy's configuration, but
+// not a restart. With a Backing it is the memory in front of a store that survives
+// one.
 package memory
 
 import (
@@ -26,22 +27,23 @@ const (
 type Options struct {
 	// Now is the clock that records expire by. Default: time.Now.
 	Now func() time.Time
-	// Records is how many records of each kind but sessions may be held, what
-	// has ended included. Default: 250,000.
+	// Records is how many records of each kind may be held, including those that
+	// have ended and are not yet swept. Sessions are not bounded. Default:
+	// 250,000.
 	Records int
 }
 
 // Cache is a cache.Cache in memory.
 //
-// It is bounded: beyond Options.Records of its kind a new record is refused with
-// cache.ErrFull. One that takes the place of a live one never is, nor is a
-// session: somebody has paid for it, and the gate begins no attempt while there
-// are too many. What has expired is gone at once for readers, and makes room
-// within a minute.
+// It is bounded: a new record beyond Options.Records of its kind is refused with
+// cache.ErrFull. A record that replaces a live one is never refused, nor is a
+// session: somebody has paid for it, and the gate begins no attempt while there are
+// too many sessions. Readers do not see a record that has expired; its room is free
+// again within a minute.
 type Cache struct {
 	now     func() time.Time
 	shards  [shardCount]shard
-	held    [cache.KindCount + 1]room // by kind; what was not yet swept counts
+	held    [cache.KindCount + 1]room // by kind, with records not yet swept
 	tags    index
 	backing Backing // nil: none
 	closed  atomic.Bool
@@ -49,19 +51,19 @@ type Cache struct {
 	stopped chan struct{}
 }
 
-// shard is a part of the cache. Readers go straight to items; mu is for writers
-// and the sweeper, so that a look and the write that depends on it are one step.
+// shard is a part of the cache. Readers go straight to items. Writers and the
+// sweeper hold mu, so that reading an entry and writing the next one is one step.
 type shard struct {
 	mu      sync.Mutex
 	items   *gocache.Cache // of *entry, which does not expire by itself
 	version uint64
 }
 
-// entry is a stored record. The record in it is never changed.
+// entry is a stored record. It is never changed, only replaced.
 type entry struct {
 	cache.Record
 	kind   cache.Kind
-	sealed []byte // in place of Value until somebody comes with the key
+	sealed []byte // the sealed record, until somebody comes with its key
 }
 
 // New returns an empty cache. It must be closed.
@@ -71,8 +73,8 @@ func New(opts Options) *Cache {
 	return c
 }
 
-// NewBacked returns a cache that holds what backing does, and writes to it before
-// a change is seen. Closing it closes backing.
+// NewBacked returns a cache of the records in backing. A change is written to
+// backing before anybody sees it here. Closing the cache closes backing.
 func NewBacked(opts Options, backing Backing) (*Cache, error) {
 	c := build(opts)
 	if err := backing.Load(c.load); err != nil {
@@ -100,8 +102,8 @@ func build(opts Options) *Cache {
 	}
 	c.tags.first, c.tags.more = make(map[cache.Tag]cache.Ref), make(map[cache.Tag][]cache.Ref)
 	for i := range c.shards {
-		// Only Record.Live decides what has expired: go-cache knows neither
-		// idleness nor c.now, and an entry that it hid would still be counted.
+		// go-cache itself expires nothing: it knows neither Record.Idle nor c.now,
+		// and an entry that it hid would still count in c.held.
 		c.shards[i].items = gocache.New(gocache.NoExpiration, 0)
 	}
 	return c
@@ -144,8 +146,8 @@ func (c *Cache) Replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 	})
 }
 
-// put stores rec, or deletes what is there where rec has no life left, if the
-// live entry under key fits; there is nil where there is none.
+// put stores rec if fits accepts the live entry under key, which is nil where there
+// is none. A rec without life left deletes instead.
 func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits func(there *entry) bool) error {
 	if !key.Kind.Stored() {
 		return fmt.Errorf("cache: unknown kind %d", key.Kind)
@@ -158,7 +160,7 @@ func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits 
 	defer s.mu.Unlock()
 	now := c.now()
 	there := s.get(ref)
-	// what does not open is as good as gone, but for what was used up
+	// an entry that does not open is replaced, unless it is a claim
 	damaged := there != nil && key.Kind != cache.KindClaim && c.open(s, key, ref) == nil
 	if there != nil && (damaged || !there.Live(now)) {
 		c.remove(s, string(ref[:]), there)
@@ -197,8 +199,8 @@ func (c *Cache) Delete(ctx context.Context, ref cache.Ref) error {
 // Sessions implements cache.Sized.
 func (c *Cache) Sessions() int64 { return c.held[cache.KindSession].used.Load() }
 
-// Close implements cache.Cache. It waits for the sweeper and forgets all
-// records.
+// Close implements cache.Cache. It waits for the sweeper to end, and frees the
+// memory of the records.
 func (c *Cache) Close() error {
 	if c.closed.Swap(true) {
 		return cache.ErrClosed
@@ -234,28 +236,28 @@ func (c *Cache) lock(ctx context.Context, ref cache.Ref) (*shard, error) {
 	return s, nil
 }
 
-// get returns the entry under ref, expired or not, or nil. The conversion
-// within the call is what keeps it from allocating.
+// get returns the entry under ref, also an expired one, or nil. It does not
+// allocate, because the conversion stands within the call of Get.
 func (s *shard) get(ref cache.Ref) *entry {
 	item, _ := s.items.Get(string(ref[:]))
 	e, _ := item.(*entry)
 	return e
 }
 
-// next is the version of the next write. s is locked.
+// next returns the version of the next write. s is locked.
 func (s *shard) next() uint64 {
 	s.version++
 	return s.version
 }
 
-// set puts e, which admit has counted, in the place of there, which may be nil. s
-// is locked.
+// set replaces there, which may be nil, by e, for which admit has made room. s is
+// locked.
 func (c *Cache) set(s *shard, ref cache.Ref, e, there *entry) {
 	c.tags.move(ref, there, e)
 	s.items.Set(string(ref[:]), e, gocache.NoExpiration)
 }
 
-// remove deletes e, which may be nil, and its count. s is locked.
+// remove deletes e, which may be nil, and gives its room back. s is locked.
 func (c *Cache) remove(s *shard, key string, e *entry) {
 	if e == nil {
 		return
@@ -265,7 +267,7 @@ func (c *Cache) remove(s *shard, key string, e *entry) {
 	c.held[e.kind].give()
 }
 
-// sweep removes what has expired, one shard after the other, until Close.
+// sweep removes expired entries, one shard after the other, until Close.
 func (c *Cache) sweep() {
 	defer close(c.stopped)
 	tick := time.NewTicker(sweepRound / shardCount)
@@ -280,8 +282,8 @@ func (c *Cache) sweep() {
 	}
 }
 
-// sweepShard removes what has expired. Holding s.mu it keeps writers away from
-// go-cache's lock, where a waiting writer would hold up readers for the scan.
+// sweepShard removes expired entries. It holds s.mu, so that no writer waits for
+// go-cache's own lock during the scan: readers would wait behind that writer.
 func (c *Cache) sweepShard(s *shard) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// room counts against a bound, exactly, from many goroutines.
+// room counts places up to a bound. Many goroutines may use it.
 type room struct {
 	used atomic.Int64
 	max  int64
@@ -31,8 +31,8 @@ func (r *room) add() { r.used.Add(1) }
 // give gives a place back.
 func (r *room) give() { r.used.Add(-1) }
 
-// admit counts e in place of there; there is nil where e is new, and only then it
-// may be refused. The lock of e's shard is held.
+// admit takes a place for e if e is new, which is where there is nil, and tells
+// whether there was one. The lock of e's shard is held.
 func (c *Cache) admit(e, there *entry) bool {
 	held := &c.held[e.kind]
 	switch {
@@ -46,7 +46,7 @@ func (c *Cache) admit(e, there *entry) bool {
 	}
 }
 
-// dismiss takes back what admit has counted.
+// dismiss gives back the place that admit has taken for e.
 func (c *Cache) dismiss(e, there *entry) {
 	if there == nil {
 		c.held[e.kind].give()

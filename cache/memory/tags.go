@@ -8,17 +8,18 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// index finds records by their tags. Its lock is taken within that of a shard.
+// index finds records by their tags. Who holds the lock of a shard may take the lock
+// of the index, but not the other way round.
 type index struct {
 	mu sync.Mutex
-	// first holds one record of each tag, more the others of it: most tags have
+	// first holds one record of each tag, and more the others: most tags have just
 	// one, and a large map without pointers costs the garbage collector nothing.
 	first map[cache.Tag]cache.Ref
 	more  map[cache.Tag][]cache.Ref
 }
 
-// move lists ref by the tags of the entry that is there now in place of those of
-// the one that was. Either may be nil.
+// move takes ref off the tags of the entry that was there, and lists it under those
+// of the entry that is there now. Either may be nil.
 func (x *index) move(ref cache.Ref, was, now *entry) {
 	before, after := was.tags(), now.tags()
 	if before == after {
@@ -38,8 +39,8 @@ func (x *index) move(ref cache.Ref, was, now *entry) {
 	}
 }
 
-// tags are those of e, which may be nil; where both are the same, the second is
-// none.
+// tags returns the tags of e, which may be nil. Where both are the same it returns
+// only the first.
 func (e *entry) tags() (tags [len(cache.Record{}.Tags)]cache.Tag) {
 	if e == nil {
 		return tags
@@ -51,7 +52,7 @@ func (e *entry) tags() (tags [len(cache.Record{}.Tags)]cache.Tag) {
 	return tags
 }
 
-// add lists ref by tag. x is locked.
+// add lists ref under tag. x is locked.
 func (x *index) add(tag cache.Tag, ref cache.Ref) {
 	if tag == (cache.Tag{}) {
 		return
@@ -63,7 +64,7 @@ func (x *index) add(tag cache.Tag, ref cache.Ref) {
 	x.first[tag] = ref
 }
 
-// remove is the opposite of add.
+// remove takes ref off the list of tag. x is locked.
 func (x *index) remove(tag cache.Tag, ref cache.Ref) {
 	first, ok := x.first[tag]
 	if !ok {
@@ -88,7 +89,7 @@ func (x *index) remove(tag cache.Tag, ref cache.Ref) {
 	}
 }
 
-// list returns a copy of what is stored with tag. x is locked.
+// list returns a copy of the list of tag. x is locked.
 func (x *index) list(tag cache.Tag) []cache.Ref {
 	first, ok := x.first[tag]
 	if !ok {

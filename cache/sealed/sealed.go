@@ -1,8 +1,8 @@
-// Package sealed makes records fit for a store outside this process. Each is
-// encrypted with a key that only the secret of its own cache.Key yields, which
-// no store ever holds: a stolen store opens nothing, and tells nothing but what
-// stands beside: when a record ends and, in some, of which kind it is and which
-// others are about the same number or browser, whichever that is.
+// Package sealed encrypts records for a store outside this process. The encryption
+// key of a record is derived from the Secret of its cache.Key, which no store holds,
+// so nobody can read or change a record by stealing the store. What remains visible
+// is what a cache stores beside the sealed record to find and end it: its Ref, its
+// end, and in some stores its kind and its tags.
 package sealed
 
 import (
@@ -19,15 +19,15 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// format is the first byte of everything sealed, and part of what is
-// authenticated.
+// format is the first byte of a sealed record. It is authenticated with the rest.
 const format = 2
 
-// ErrSealed means that a record does not open: it was damaged, or stands under
-// another key, realm or kind than it was written for.
+// ErrSealed means that a record does not open: it is damaged, or it was sealed for
+// another secret, realm or kind.
 var ErrSealed = errors.New("cache: sealed record does not open")
 
-// envelope is what is encrypted: expiry too, so that nobody can lengthen a life.
+// envelope is the plain text of a sealed record. It holds the end as well, so that
+// nobody can lengthen the record's life.
 type envelope struct {
 	Expires time.Time
 	Idle    time.Duration `json:",omitempty"`
@@ -36,8 +36,8 @@ type envelope struct {
 	Value   json.RawMessage
 }
 
-// Seal encrypts a record for the store, its value as codec writes it. The Version
-// is the store's to keep.
+// Seal encrypts a record, with its value as codec writes it. It leaves out the
+// Version, which the store keeps.
 func Seal(codec cache.Codec, key cache.Key, rec *cache.Record) ([]byte, error) {
 	value, err := encode(codec, key.Kind, rec.Value)
 	if err != nil {
@@ -63,8 +63,8 @@ func Seal(codec cache.Codec, key cache.Key, rec *cache.Record) ([]byte, error) {
 	return aead.Seal(head, head[1:], plain, additional(key)), nil
 }
 
-// Open decrypts what Seal has made for the same key. Its error is ErrSealed, also
-// where codec does not read the value.
+// Open decrypts a record that Seal has sealed for the same key. Its error is
+// ErrSealed, also where codec cannot read the value.
 func Open(codec cache.Codec, key cache.Key, sealed []byte) (*cache.Record, error) {
 	aead, err := aeadOf(key)
 	if err != nil {
@@ -93,7 +93,7 @@ func Open(codec cache.Codec, key cache.Key, sealed []byte) (*cache.Record, error
 	return rec, nil
 }
 
-// encode has codec write a value. Counters are the cache's own, and no codec's.
+// encode has codec write a value, unless it is a counter, which is the cache's own.
 func encode(codec cache.Codec, kind cache.Kind, value any) ([]byte, error) {
 	if kind == cache.KindCount {
 		return json.Marshal(value)
@@ -110,7 +110,7 @@ func decode(codec cache.Codec, kind cache.Kind, data []byte) (any, error) {
 	return codec.Decode(kind, data)
 }
 
-// aeadOf derives the record's key (RFC 5869) and returns AES-256-GCM with it.
+// aeadOf returns AES-256-GCM with the key that is derived (RFC 5869) for the record.
 func aeadOf(key cache.Key) (cipher.AEAD, error) {
 	derived, err := hkdf.Key(sha256.New, []byte(key.Secret), nil, "number_verify record", 32)
 	if err != nil {
@@ -123,7 +123,7 @@ func aeadOf(key cache.Key) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// additional binds a record to its place: Ref is a hash of kind, realm and
+// additional is authenticated with the record, and binds it to its kind, realm and
 // secret.
 func additional(key cache.Key) []byte {
 	ref := key.Ref()
