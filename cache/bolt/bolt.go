@@ -1,5 +1,5 @@
-// Package bolt is the cache that outlives a crash: everything is read from
-// memory, and written through to a bbolt file before anybody is told of it.
+// Package bolt is the cache that survives a crash: reads are answered from memory,
+// and every change is in a bbolt file before its caller gets an answer.
 package bolt
 
 import (
@@ -12,9 +12,9 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
-// Open opens the cache in the file at path, which it makes if there is none. The
-// options are those of the memory in front of it; codec writes the values of its
-// records, which are sealed: the file opens no session and names no number.
+// Open opens the cache in the file at path, which it makes if there is none. opts
+// are those of the memory in front of the file, and codec writes the values of
+// records. Records are sealed, so the file reveals no number and no session.
 func Open(path string, opts memory.Options, codec cache.Codec, log *zap.Logger) (cache.Cache, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now

@@ -56,7 +56,7 @@ func fillContent(t *testing.T, n int) []byte {
 	return content
 }
 
-// newestMeta is the page that bbolt goes by.
+// newestMeta returns where the newest meta page lies in the file.
 func newestMeta(content []byte) int {
 	pageSize := os.Getpagesize()
 	tx := func(page int) uint64 { return binary.NativeEndian.Uint64(content[page*pageSize+16+48:]) }
@@ -66,7 +66,7 @@ func newestMeta(content []byte) int {
 	return pageSize
 }
 
-// bbolt falls back to the page before, which is one transaction old.
+// bbolt falls back to the other meta page, which is one transaction older.
 func TestDamagedNewestMetaPageDoesNotUndoASignOut(t *testing.T) {
 	path := newPath(t)
 	c := opened(t, path, nil)
@@ -82,8 +82,8 @@ func TestDamagedNewestMetaPageDoesNotUndoASignOut(t *testing.T) {
 	}
 }
 
-// One bit is turned, anywhere: the file may be refused, but where it opens nothing
-// is lost, nothing is back, and all is found.
+// One bit is flipped, anywhere. The file may be refused; if it opens, nothing is
+// lost, nothing that was deleted is back, and everything is found by its tag.
 func TestDamageOfOneBitIsFoundOrHarmless(t *testing.T) {
 	const sessions, rounds = 60, 400
 	dir, content := t.TempDir(), fillContent(t, sessions)
@@ -147,8 +147,8 @@ func TestDamagedFileThatIsRestoredOpensWithoutARestart(t *testing.T) {
 	must(t, opened(t, path, nil).Close())
 }
 
-// A file that is cut short under a running Caddy, as copytruncate does, must fail
-// all writes, and hang none.
+// Where the file is cut short under a running Caddy, as copytruncate does, all writes
+// must fail, and none may hang.
 func TestFileTruncatedWhileOpenFailsAndHangsNobody(t *testing.T) {
 	path := newPath(t)
 	c := opened(t, path, nil)
@@ -183,7 +183,7 @@ func TestFileTruncatedWhileOpenFailsAndHangsNobody(t *testing.T) {
 	must(t, opened(t, path, nil).Close())
 }
 
-// What a use wrote late must not bring back what was ended after it.
+// A use is written late. It must not bring back a session that was ended meanwhile.
 func TestUseThatIsStillToBeWrittenDoesNotReviveASession(t *testing.T) {
 	path := newPath(t)
 	f, err := openFile(path, time.Now, cachetest.Codec{}, zap.NewNop())
@@ -201,7 +201,7 @@ func TestUseThatIsStillToBeWrittenDoesNotReviveASession(t *testing.T) {
 	}
 }
 
-// copied opens a copy of the file as it is now, as a crash would leave it.
+// copied opens a copy of the file, which is what a crash at this moment would leave.
 func copied(t *testing.T, path string) cache.Cache {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -252,8 +252,8 @@ func TestEveryCommitIsSynced(t *testing.T) {
 	}
 }
 
-// signOutWhenFull fills the disk, which a limit of the file's size stands for, and
-// checks that sign-outs go on and that sweeping makes room.
+// signOutWhenFull fills the disk, simulated by a limit of the file's size. It checks
+// that sign-outs go on and that sweeping makes room.
 func signOutWhenFull(path string) {
 	fail := func(format string, args ...any) {
 		fmt.Printf(format+"\n", args...)
@@ -294,7 +294,8 @@ func signOutWhenFull(path string) {
 	os.Exit(0)
 }
 
-// limited runs this program again in a mode, with files of at most so many bytes.
+// limited runs this program again in the given mode, with a limit of the file size in
+// bytes.
 func limited(t *testing.T, mode, path string, bytes int) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])

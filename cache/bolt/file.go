@@ -19,18 +19,18 @@ import (
 )
 
 const (
-	// flushEvery is how late uses are written: what a crash may take from an
-	// idle time.
+	// flushEvery is how late uses are written. A crash may shorten the life of an
+	// idle session by so much.
 	flushEvery = time.Second
-	// sweepEvery is how often what has expired is removed, sweepBatch how much
-	// of it in one transaction.
+	// sweepEvery is how often expired records are deleted, and sweepBatch how many
+	// of them in one transaction.
 	sweepEvery = time.Minute
 	sweepBatch = 1000
-	// maxBatch is how many waiting writes one transaction takes.
+	// maxBatch is how many waiting writes go into one transaction.
 	maxBatch = 1000
 )
 
-// A value is a checksum, kind, end and tags, and then what is sealed.
+// A value consists of a checksum, kind, end and tags, and of the sealed record.
 const (
 	kindAt   = 4
 	endAt    = kindAt + 1
@@ -38,8 +38,9 @@ const (
 	headSize = tagsAt + len(cache.Record{}.Tags)*len(cache.Tag{})
 )
 
-// file is the memory.Backing on a bbolt database. One goroutine writes: it takes
-// together what waits, so that many visitors share one synced commit.
+// file is a memory.Backing in a bbolt database. One goroutine writes. It puts all
+// waiting writes into one transaction, so that many visitors share one sync of the
+// disk.
 type file struct {
 	db      *bbolt.DB
 	os      *os.File
@@ -51,11 +52,11 @@ type file struct {
 	stopped chan struct{}
 
 	mu     sync.Mutex
-	used   map[cache.Ref][]byte // not yet written
-	broken error                // a fault: the database is not to be touched again
+	used   map[cache.Ref][]byte // uses that are not yet written
+	broken error                // a fault, after which the database is not touched
 }
 
-// write is a change; without a value it deletes.
+// write is a change: a new value of a record, or no value to delete it.
 type write struct {
 	ref   cache.Ref
 	value []byte
@@ -80,12 +81,12 @@ func (f *file) Load(found func(cache.Ref, memory.Sealed)) error {
 	if err := f.transact(view, func(tx *bbolt.Tx) error { return readAll(tx, found) }); err != nil {
 		return explain(err)
 	}
-	// only now that all of it could be read: whether it can be written
+	// now that all of the file could be read, see whether it can be written
 	return f.transact(update, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte(format)) })
 }
 
-// readAll reads every page, so that damage is found when the configuration loads:
-// each record, its place in the order, and its place in the index.
+// readAll reads all records, with their places in the order and in the index, so
+// that damage is found when the configuration loads.
 func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
 	records, ends := 0, tx.Bucket(endsBucket)
 	var last []byte
@@ -130,7 +131,8 @@ func tagsOf(value []byte) (tags [len(cache.Record{}.Tags)]cache.Tag) {
 	return tags
 }
 
-// checksum is that of a value under ref, less the checksum itself.
+// checksum returns the checksum of ref and the value, without the value's own
+// checksum.
 func checksum(ref cache.Ref, value []byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	return crc32.Update(crc32.Checksum(ref[:], table), table, value[kindAt:])
@@ -166,7 +168,7 @@ func (f *file) Open(key cache.Key, box []byte) (*cache.Record, error) {
 
 // Delete implements memory.Backing.
 func (f *file) Delete(ref cache.Ref) error {
-	f.supersede(ref) // or a use that waits would write it back
+	f.supersede(ref) // a waiting use would write the record back
 	there := false
 	err := f.transact(view, func(tx *bbolt.Tx) error {
 		there = tx.Bucket(recordsBucket).Get(ref[:]) != nil
@@ -181,14 +183,14 @@ func (f *file) Delete(ref cache.Ref) error {
 	return f.do(ref, nil)
 }
 
-// supersede drops a use that is not yet written, since a newer change comes.
+// supersede drops the waiting use of a record that is about to change.
 func (f *file) supersede(ref cache.Ref) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.used, ref)
 }
 
-// do has a change written, and waits until it is on disk.
+// do hands a change to the writing goroutine, and waits until it is on disk.
 func (f *file) do(ref cache.Ref, value []byte) error {
 	f.supersede(ref)
 	w := write{ref, value, make(chan error, 1)}
@@ -232,7 +234,7 @@ func (f *file) write() {
 	}
 }
 
-// waiting takes the writes that wait behind the first.
+// waiting returns first and the writes that wait behind it.
 func (f *file) waiting(first write) []write {
 	batch := []write{first}
 	for len(batch) < maxBatch {
@@ -246,8 +248,8 @@ func (f *file) waiting(first write) []write {
 	return batch
 }
 
-// commit writes the uses that nobody waits for, and the batch. Where that fails,
-// as on a full disk, uses wait, and what makes room goes first.
+// commit writes the uses that wait, and the batch. Where that fails, as on a full
+// disk, the uses go on waiting, and deletes are tried before other writes.
 func (f *file) commit(batch []write) error {
 	used := f.takeUsed()
 	err := f.apply(append(used, batch...))
@@ -286,7 +288,7 @@ func (f *file) takeUsed() []write {
 	return used
 }
 
-// putBack keeps uses for later, unless something newer is known of the record.
+// putBack lets uses wait again, except those of records that have changed since.
 func (f *file) putBack(used, batch []write) {
 	newer := make(map[cache.Ref]bool, len(batch))
 	for _, w := range batch {
@@ -316,7 +318,7 @@ func (f *file) apply(batch []write) error {
 	})
 }
 
-// put stores a value and its place in the index; without one it deletes.
+// put stores a value and its place in the index. Without a value it deletes both.
 func put(tx *bbolt.Tx, ref cache.Ref, value []byte) error {
 	records, ends := tx.Bucket(recordsBucket), tx.Bucket(endsBucket)
 	if old := records.Get(ref[:]); old != nil {
@@ -333,11 +335,10 @@ func put(tx *bbolt.Tx, ref cache.Ref, value []byte) error {
 	return records.Put(ref[:], value)
 }
 
-// sweep removes some of what has ended, by the index, and tells whether there is
-// more.
+// sweep deletes up to sweepBatch expired records, and tells whether there are more.
 func (f *file) sweep() (more bool, err error) {
-	// what was used lives longer; where that cannot be written it has to wait,
-	// and sweeping makes room
+	// a use lengthens a life, so uses go first; on a full disk they fail, and
+	// sweeping makes room for them
 	flushed := f.commit(nil)
 	var ended []write
 	err = f.transact(view, func(tx *bbolt.Tx) error {
@@ -350,8 +351,8 @@ func (f *file) sweep() (more bool, err error) {
 	return len(ended) == sweepBatch && err == nil, errors.Join(flushed, err)
 }
 
-// endedBefore returns deletes of some of the records that have ended, but of none
-// that a use has kept alive which could not be written yet.
+// endedBefore returns the deletes of some records that have ended, but of none with
+// a use that could not be written.
 func (f *file) endedBefore(tx *bbolt.Tx, now time.Time) []write {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -366,8 +367,8 @@ func (f *file) endedBefore(tx *bbolt.Tx, now time.Time) []write {
 	return ended
 }
 
-// transact runs a transaction, by view or update. After a fault nothing is tried
-// any more: it may have left bbolt's locks as they were.
+// transact runs a transaction with view or update. After a fault it refuses all
+// others: the fault may have left bbolt's locks held for good.
 func (f *file) transact(run func(*bbolt.DB, func(*bbolt.Tx) error) error, do func(*bbolt.Tx) error) error {
 	f.mu.Lock()
 	broken := f.broken
@@ -384,7 +385,8 @@ func (f *file) transact(run func(*bbolt.DB, func(*bbolt.Tx) error) error, do fun
 	return err
 }
 
-// endKey is where the index holds a value under ref.
+// endKey returns the key of the index under which a value's ref is found by its
+// end.
 func endKey(value []byte, ref cache.Ref) []byte {
 	return append(append(make([]byte, 0, 8+len(ref)), value[endAt:tagsAt]...), ref[:]...)
 }
@@ -399,8 +401,8 @@ func (f *file) Close() error {
 	return f.db.Close()
 }
 
-// appendTime appends t in milliseconds, so that times sort as their bytes do;
-// the zero time is 0.
+// appendTime appends t in milliseconds, big-endian, so that bytes sort as times do.
+// The zero time is 0.
 func appendTime(b []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(max(0, t.UnixMilli())))
 }

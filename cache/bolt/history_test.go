@@ -17,7 +17,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
-// trace lets clients use the cache, and says what they do, until it is killed.
+// trace lets clients use the cache and traces their history, until it is killed.
 func trace(path string) {
 	c, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
@@ -28,7 +28,7 @@ func trace(path string) {
 	h.Run(context.Background(), c, 4, math.MaxInt)
 }
 
-// killer kills a process some time after it has said so much.
+// killer kills a process up to three milliseconds after it has written left bytes.
 type killer struct {
 	process *exec.Cmd
 	left    int
@@ -44,8 +44,8 @@ func (k *killer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What was told is there, also after kill -9; a call without an answer was done
-// before, or is never done.
+// After kill -9 everything is there that was answered, and a call without an answer
+// was either done before or is never done.
 func TestHistoryThroughKillsIsThatOfOneCache(t *testing.T) {
 	const rounds = 40
 	path := newPath(t)

@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// writeForEver makes sessions and signs every third one out again, in four
-// goroutines, and says what it does before it begins and once it is done.
+// writeForEver makes sessions in four goroutines, and signs out every third one. It
+// writes a line before each step and one after it.
 func writeForEver(path string, first int) {
 	c, err := Open(path, memory.Options{}, cachetest.Codec{}, zap.NewNop())
 	if err != nil {
@@ -76,7 +76,7 @@ func writeForEver(path string, first int) {
 	select {} // until it is killed
 }
 
-// use notes a use of a session, which is written late.
+// use stores a use of a session, which the cache writes late.
 func use(c cache.Cache, n int) {
 	old, err := c.Get(context.Background(), sessionKey(n))
 	if err != nil {
@@ -87,11 +87,11 @@ func use(c cache.Cache, n int) {
 	_ = c.Replace(context.Background(), sessionKey(n), old, &used)
 }
 
-// told is what the killed process has said of each session.
+// told holds the last that the killed process has said of each session.
 type told map[int]string
 
-// check counts the sessions that were lost, and those that still open the gate
-// after their sign-out.
+// check counts the sessions that were lost, and those that open the gate although
+// they were signed out.
 func (told told) check(t *testing.T, c cache.Cache) (lost, open int) {
 	t.Helper()
 	for n, what := range told {
@@ -146,8 +146,8 @@ func TestKilledAtAnyMomentItLosesNoSessionAndOpensNoGate(t *testing.T) {
 	t.Logf("%d kills, %d sessions acknowledged, %d signed out: 0 lost, 0 gates open", killRounds, verified, left)
 }
 
-// runAndKill lets another process write and kills it after so many lines of what
-// it says, and up to two milliseconds: at any moment of a write.
+// runAndKill lets another process write, and kills it up to two milliseconds after it
+// has written so many lines: at any moment of a write.
 func runAndKill(t *testing.T, path string, first, lines int) told {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -184,8 +184,8 @@ func runAndKill(t *testing.T, path string, first, lines int) told {
 	return said
 }
 
-// limitFiles bounds the size of this process's files, where that is asked for: the
-// disk is full then.
+// limitFiles limits the size of this process's files if the environment asks for it,
+// to simulate a full disk.
 func limitFiles() {
 	limit, err := strconv.ParseUint(os.Getenv("BOLT_TEST_LIMIT"), 10, 64)
 	if err != nil {
@@ -197,7 +197,7 @@ func limitFiles() {
 	}
 }
 
-// runMode is what another process does.
+// runMode is the main function of the process that a test starts.
 func runMode(mode, path string) {
 	switch mode {
 	case "write":
@@ -217,8 +217,8 @@ func runMode(mode, path string) {
 	os.Exit(0)
 }
 
-// writeUntilFull writes until the disk is full, which a limit of the file's size
-// stands for, and checks what holds then.
+// writeUntilFull writes until the disk is full, simulated by a limit of the file's
+// size, and checks what can still be read.
 func writeUntilFull(path string) {
 	fail := func(format string, args ...any) {
 		fmt.Printf(format+"\n", args...)

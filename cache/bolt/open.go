@@ -18,8 +18,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
-// The buckets: records by Ref, and an index of them by their end, so that
-// sweeping reads nothing else.
+// The buckets: one with the format, one with the records by their Ref, and an index
+// of the records by their end, for sweeping.
 var (
 	metaBucket    = []byte("number_verify")
 	recordsBucket = []byte("records")
@@ -28,9 +28,9 @@ var (
 )
 
 const (
-	// format is that of the file, in metaBucket.
+	// format is the file's format, which stands in metaBucket.
 	format = "3"
-	// lockTime is how long another process may take to let go of the file.
+	// lockTime is how long to wait for another process to close the file.
 	lockTime = 2 * time.Second
 )
 
@@ -39,9 +39,9 @@ var (
 	errDamaged = errors.New("the file is damaged: restore it, or move it away to begin with an empty one")
 )
 
-// openDB opens the database, and makes it where there is none. It changes no file
-// that it cannot use. The file is what holds the lock: closing it frees another
-// Caddy even where the database can no longer be closed.
+// openDB opens the database, and makes one where there is none. It changes no file
+// that it cannot use. It also returns the open file, which holds the lock: closing
+// that lets another Caddy in even if a fault keeps the database from being closed.
 func openDB(path string, log *zap.Logger) (*bbolt.DB, *os.File, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -64,8 +64,8 @@ func openDB(path string, log *zap.Logger) (*bbolt.DB, *os.File, error) {
 	return db, file, nil
 }
 
-// inspect reads all of the file before anything is written to it: where it is
-// damaged, bbolt could take pages in use for free ones, or end the process.
+// inspect reads all of the file before anything is written to it. In a damaged file
+// bbolt could take a page in use for a free one and overwrite it, or end the process.
 func inspect(path string) error {
 	db, _, err := open(path, true, func(db *bbolt.DB, file *os.File) error {
 		if err := checkPages(file); err != nil {
@@ -84,13 +84,14 @@ func inspect(path string) error {
 	return db.Close()
 }
 
-// open opens the database and uses it. After an error nothing is left open.
+// open opens the database and calls use with it. After an error nothing is left
+// open.
 func open(path string, readOnly bool, use func(*bbolt.DB, *os.File) error) (db *bbolt.DB, file *os.File, err error) {
 	err = guarded(func() (err error) {
 		db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			ReadOnly: readOnly, Timeout: lockTime, FreelistType: bbolt.FreelistMapType,
-			// the free pages are found anew each time: damage in a list of them
-			// would have later writes destroy what is there
+			// the free pages are found anew each time: if a stored list of them
+			// were damaged, writes would overwrite pages in use
 			NoFreelistSync: true,
 			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
 				file, err = os.OpenFile(name, flag, mode)
@@ -108,8 +109,8 @@ func open(path string, readOnly bool, use func(*bbolt.DB, *os.File) error) (db *
 	return db, file, nil
 }
 
-// closeDamaged closes what may be damaged, as far as bbolt lets go of it: a fault
-// may have left it locked for good. Either may be nil.
+// closeDamaged closes a database after a fault, which may have left bbolt's locks
+// held for good: then it closes the file alone. Either may be nil.
 func closeDamaged(db *bbolt.DB, file *os.File) error {
 	if db != nil {
 		done := make(chan error, 1)
@@ -131,8 +132,8 @@ func closeDamaged(db *bbolt.DB, file *os.File) error {
 	return nil
 }
 
-// makeFile makes an empty database under another name first: whatever happens,
-// there is never half a one.
+// makeFile makes an empty database under another name and then links it to path, so
+// that a crash leaves none there that is incomplete.
 func makeFile(path string) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
@@ -163,14 +164,14 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// explain says what to do about a file that cannot be opened.
+// explain adds to the error of a file that cannot be opened what to do about it.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return errors.New("the file is in use by another process: each Caddy needs a file of its own")
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return fmt.Errorf("the file is damaged or no bbolt database (%w): restore it, or move it away to begin with an empty one", err)
-	case strings.Contains(err.Error(), "file size too small"): // bbolt has no value for it
+	case strings.Contains(err.Error(), "file size too small"): // bbolt exports no such error
 		return fmt.Errorf("%w: it was cut short", errDamaged)
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: the user that runs Caddy must be able to write the file", err)
@@ -181,8 +182,8 @@ func explain(err error) error {
 	}
 }
 
-// guarded turns what bbolt does over a damaged file, a panic or a fault, into an
-// error.
+// guarded calls f and returns a panic or memory fault, which bbolt meets in a
+// damaged file, as an error.
 func guarded(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -193,8 +194,8 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// view and update run a transaction. What is caught within it ends it in order,
-// so that the database can be closed still.
+// view and update run a transaction. They catch panics within it as well, so that
+// bbolt ends the transaction in order and the database can still be closed.
 func view(db *bbolt.DB, f func(*bbolt.Tx) error) error {
 	return guarded(func() error {
 		return db.View(func(tx *bbolt.Tx) error { return guarded(func() error { return f(tx) }) })
@@ -207,7 +208,8 @@ func update(db *bbolt.DB, f func(*bbolt.Tx) error) error {
 	})
 }
 
-// prepare makes a new database ours, and checks that any other is.
+// prepare makes the buckets of an empty database, and checks that any other has
+// them.
 func prepare(db *bbolt.DB, _ *os.File) error {
 	isNew := false
 	err := view(db, func(tx *bbolt.Tx) error {

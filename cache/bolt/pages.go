@@ -9,11 +9,11 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// What bbolt does over a page that is damaged depends on the page: it goes by an
-// older state of the file without a word, overwrites what is in use, or panics in
-// a goroutine of its own, which would end Caddy. So all pages are checked before
-// it may use them. The layout is that of bbolt's file format 2: a head of id
-// (8 bytes), flags (2), count (2) and overflow (4), and then elements.
+// On a damaged page bbolt may silently use an older state of the file, overwrite
+// pages in use, or panic in a goroutine of its own, which would end Caddy. So all
+// pages are checked before bbolt may use them. The layout is that of bbolt's file
+// format 2: a page is a head of id (8 bytes), flags (2), count (2) and overflow (4),
+// followed by elements.
 const (
 	pageHead    = 16
 	elementSize = 16
@@ -34,7 +34,7 @@ func checkPages(file io.ReaderAt) error {
 		}
 		meta := page[pageHead:]
 		if !isMeta(meta) {
-			// the other one may be older: the last sign-out would be undone
+			// the other meta page may be older, and would undo the last sign-out
 			return berrors.ErrChecksum
 		}
 		if newest == nil || u64(meta[48:]) > u64(newest[48:]) {
@@ -46,7 +46,7 @@ func checkPages(file io.ReaderAt) error {
 	return w.page(u64(newest[16:]), nil, nil)
 }
 
-// isMeta tells whether the sum of a meta page is right.
+// isMeta tells whether the checksum of a meta page is right.
 func isMeta(meta []byte) bool {
 	sum := fnv.New64a()
 	_, _ = sum.Write(meta[:metaSize-8])
@@ -57,22 +57,21 @@ func u64(b []byte) uint64 { return binary.NativeEndian.Uint64(b) }
 func u32(b []byte) uint32 { return binary.NativeEndian.Uint32(b) }
 func u16(b []byte) uint16 { return binary.NativeEndian.Uint16(b) }
 
-// walk goes through all pages that are in use: each must be there once, with its
-// keys in order.
+// walk visits all pages in use. Each must be used once, and have its keys in order.
 type walk struct {
 	file     io.ReaderAt
 	pageSize int64
 	seen     []bool
 }
 
-// element is one of a page: its key, and the page that it leads to; 0 for none.
+// element is an element of a page: a key, and the page that it leads to, 0 for none.
 type element struct {
 	key  []byte
 	next uint64
 }
 
-// page checks a page, whose keys must lie from one key, and before another if
-// there is one, and what it leads to.
+// page checks a page and the pages that it leads to. Its keys must be at least from,
+// and less than before unless that is nil.
 func (w *walk) page(id uint64, from, before []byte) error {
 	page, err := w.read(id)
 	if err != nil {
@@ -107,7 +106,7 @@ func (w *walk) page(id uint64, from, before []byte) error {
 	return nil
 }
 
-// read returns a page that was not yet seen.
+// read returns a page, which must not have been read before.
 func (w *walk) read(id uint64) ([]byte, error) {
 	head := make([]byte, pageHead)
 	if _, err := w.file.ReadAt(head, int64(id)*w.pageSize); err != nil {
@@ -130,7 +129,7 @@ func (w *walk) read(id uint64) ([]byte, error) {
 	return page, nil
 }
 
-// elementOf reads the element that b begins with. It panics where that points
+// elementOf reads the element at the start of b. It panics where the element points
 // out of its page.
 func elementOf(b []byte, isBranch bool) (element, error) {
 	if isBranch {

@@ -16,13 +16,13 @@ import (
 
 const (
 	soakSessions = 100_000
-	// soakVisitors come at a time, each waiting for the disk.
+	// soakVisitors is how many visitors wait for the disk at the same time.
 	soakVisitors = 200
 )
 
-// BenchmarkSoak has many visitors verified at once, and opens the file that this
-// makes. It reports what a session takes on disk and in memory, how many were
-// written in a second, and how long the file takes to open.
+// BenchmarkSoak has many visitors verified at once, and then opens the file. It
+// reports the bytes of a session on disk and in memory, the sessions written in a
+// second, and how long it takes to open the file.
 func BenchmarkSoak(b *testing.B) {
 	for b.Loop() {
 		path := newPath(b)
