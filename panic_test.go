@@ -137,7 +137,7 @@ func TestErrorOfAThirdPartysVerifierIsNotLoggedAsText(t *testing.T) {
 	w := newBrokenWorld(t)
 	for _, step := range []string{"start", "callback", "result"} {
 		for _, fail := range []func(string) error{
-			func(text string) error { return errors.New(text) },
+			errors.New,
 			func(text string) error { return fmt.Errorf("%s: %w", text, verifier.ErrForeignCallback) },
 			func(text string) error { return fmt.Errorf("%s: %w", text, &verifier.Error{Call: step}) },
 		} {

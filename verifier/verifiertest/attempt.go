@@ -21,9 +21,9 @@ func badToken(token *verifier.Token) error {
 	case !token.Expires.IsZero() && !token.Expires.After(now):
 		return errors.New("it has expired")
 	case !token.Remember.After(now):
-		return errors.New("Remember is not in the future: the gate refuses such a token")
+		return errors.New("its Remember is not in the future: the gate refuses such a token")
 	case token.Remember.Before(token.Expires):
-		return errors.New("Remember is before Expires: the same value could serve two attempts")
+		return errors.New("its Remember is before its Expires: the same value could serve two attempts")
 	default:
 		return nil
 	}
