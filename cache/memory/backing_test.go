@@ -13,8 +13,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/sealed"
 )
 
-// shelf is a Backing that holds what it is told in memory, and fails when it is
-// told to.
+// shelf is a Backing in memory that fails when told to.
 type shelf struct {
 	mu     sync.Mutex
 	held   map[cache.Ref]Sealed
@@ -128,8 +127,8 @@ func TestUnknownKindsOfABackingAreLeftAlone(t *testing.T) {
 	checkCounts(t, backed(t, s, Options{}))
 }
 
-// A clock that ran ahead for a while has let the session go here, but not in the
-// backing: a restart would bring back what was signed out.
+// A clock that ran ahead for a while has swept the session here, but not in the
+// backing: after a sign-out, a restart would bring it back.
 func TestSignOutAfterAClockThatRanAheadReachesTheBacking(t *testing.T) {
 	var ahead atomic.Int64
 	began := time.Now()

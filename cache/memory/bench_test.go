@@ -60,7 +60,7 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkRef is the part of Get that hashes the key.
+// BenchmarkRef measures the part of Get that hashes the key.
 func BenchmarkRef(b *testing.B) {
 	b.ReportAllocs()
 	key := sessionKey(1)

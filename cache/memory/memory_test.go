@@ -76,7 +76,7 @@ func begin(t *testing.T, c *Cache, i int, want error) *cache.Record {
 	return rec
 }
 
-// elapse lets d pass in a synctest bubble, and the sweeper do what is due.
+// elapse lets d pass in a synctest bubble, until the sweeper has nothing left to do.
 func elapse(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
@@ -211,7 +211,7 @@ func TestParallelBurstBeginsExactlyTheBound(t *testing.T) {
 	}
 }
 
-// checkCounts compares what is counted with what is held.
+// checkCounts compares the counts of records with the records.
 func checkCounts(t *testing.T, c *Cache) {
 	t.Helper()
 	var held [len(c.held)]int64
@@ -282,7 +282,7 @@ func TestCountsStayExact(t *testing.T) {
 	}
 }
 
-// change does something to one of a few records.
+// change changes one of a few records at random.
 func change(t *testing.T, c *Cache, clock *atomic.Int64, random *rand.Rand) {
 	now := clock.Load()
 	key := sessionKey(random.IntN(50))

@@ -12,8 +12,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// soakSessions is how many sessions the soak holds: as many as there may be by
-// default before no more attempts are begun.
+// soakSessions is how many sessions the soak holds: the default of the limit beyond
+// which the gate begins no attempt.
 const soakSessions = 1_000_000
 
 // BenchmarkSoak fills the cache with live sessions, lets them all expire at once,
@@ -49,7 +49,7 @@ func BenchmarkSoak(b *testing.B) {
 	}
 }
 
-// session takes as much memory as a session of the gate.
+// session takes as much memory as a session of the gate does.
 type session struct {
 	publicID, account, number, region, operator, at string
 
@@ -74,7 +74,7 @@ func heap() uint64 {
 	return stats.HeapAlloc
 }
 
-// readUntil reads all the time and returns the longest that a read took.
+// readUntil reads until ctx ends, and returns the longest time that a read took.
 func readUntil(ctx context.Context, c *Cache) (worst time.Duration) {
 	for n := 0; ctx.Err() == nil; n++ {
 		began := time.Now()

@@ -17,19 +17,19 @@ import (
 )
 
 const (
-	// dialTime is how long a call, and Open, wait at most for a connection, which
-	// may take connectTime to make.
+	// dialTime is how long a call, or Open, waits for a connection. The connection
+	// itself may take up to connectTime to make, and then serves a later call.
 	dialTime    = time.Second
 	connectTime = 5 * time.Second
-	// A silent connection is asked for a sign of life after askAfter, and given
-	// up where there is none in giveUpAfter.
+	// A connection that has been silent for askAfter is asked for a sign of life,
+	// and given up if none comes within giveUpAfter.
 	askAfter    = 250 * time.Millisecond
 	giveUpAfter = 500 * time.Millisecond
 	// connectEvery is the pause between attempts to connect for the first time.
 	connectEvery = 250 * time.Millisecond
 )
 
-// Options are how to reach the server; the first is required.
+// Options tell how to reach the server. Addresses are required.
 type Options struct {
 	// Addresses are host:port: one server, or some nodes of a Cluster.
 	Addresses          []string
@@ -41,14 +41,14 @@ type Options struct {
 	Prefix string
 	// Timeout bounds each call. Default: 250 ms.
 	Timeout time.Duration
-	// StaleIfError is how long a session that this node holds goes on after the
-	// server's last answer. Default: 5 s.
+	// StaleIfError is how long after the server's last answer this node goes on
+	// with the sessions that it holds. Default: 5 s.
 	StaleIfError time.Duration
-	// Now is the clock that records expire by. Default: time.Now.
+	// Now is the clock by which records expire. Default: time.Now.
 	Now func() time.Time
 
-	// serverNow is the clock that counters and lists go by, in tests. Default:
-	// the server's own, which all nodes share.
+	// serverNow is for tests: the clock of counters and of the lists of tags.
+	// Default: the server's own, which all nodes share.
 	serverNow func() time.Time
 }
 
@@ -68,8 +68,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Open connects; codec writes the values of records. A server that cannot be reached is no error: everything fails
-// until it can. One that refuses because of a mistake in the options is.
+// Open opens the cache; codec writes the values of records. It is no error if the
+// server cannot be reached: calls fail until it can. It is an error if the server
+// refuses because of a mistake in the options.
 func Open(opts Options, codec cache.Codec, log *zap.Logger) (*Cache, error) {
 	opts = opts.withDefaults()
 	c := &Cache{
@@ -90,7 +91,8 @@ func Open(opts Options, codec cache.Codec, log *zap.Logger) (*Cache, error) {
 	return c, nil
 }
 
-// connect makes the client, which connects again by itself from then on.
+// connect tries to make the client until it succeeds; the client then connects again
+// by itself. It sends the outcome of the first try to first.
 func (c *Cache) connect(first chan<- error) {
 	defer close(c.done)
 	tick := time.NewTicker(connectEvery)
@@ -121,7 +123,7 @@ func (c *Cache) connect(first chan<- error) {
 	}
 }
 
-// newClient connects, and checks that the server may track keys for this user.
+// newClient connects, and checks that this user may have keys tracked.
 func (c *Cache) newClient() (rueidis.Client, error) {
 	ctx, end := context.WithCancel(context.Background())
 	client, err := rueidis.NewClient(c.clientOption(ctx))
@@ -148,7 +150,7 @@ func mayTrack(client rueidis.Client) error {
 	return err
 }
 
-// clientOption is for a client whose connections end with ctx.
+// clientOption returns the options of a client whose connections end with ctx.
 func (c *Cache) clientOption(ctx context.Context) rueidis.ClientOption {
 	dialer := &dialer{cache: c, ctx: ctx, coming: make(map[string]*coming)}
 	return rueidis.ClientOption{
@@ -166,8 +168,7 @@ func (c *Cache) clientOption(ctx context.Context) rueidis.ClientOption {
 	}
 }
 
-// mistake says what to change where the server refuses for good; "" where err
-// may pass.
+// mistake returns what to change if err will not pass by itself, and else "".
 func mistake(err error) string {
 	var certificate *tls.CertificateVerificationError
 	switch {
@@ -198,7 +199,7 @@ func mistake(err error) string {
 	return ""
 }
 
-// parseKey reads what encode has written.
+// parseKey is the inverse of encode. It also tells whether name is such a key.
 func parseKey(name string) (cache.Ref, bool) {
 	var ref cache.Ref
 	if len(name) != base64.RawURLEncoding.EncodedLen(len(ref)) {

@@ -12,7 +12,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/redistest"
 )
 
-// wrong is a clock that is off.
+// wrong returns a clock that is off by so much.
 func wrong(by time.Duration) func() time.Time {
 	return func() time.Time { return time.Now().Add(by) }
 }

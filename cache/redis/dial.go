@@ -13,9 +13,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// dialer makes the connections of one client. They end with it at the latest:
-// rueidis loses sight of those that are made while a client is closed, or that
-// come up beside one that failed.
+// dialer makes the connections of one client, and closes them when the client ends:
+// rueidis forgets those that are made while it is being closed, or beside one that
+// failed.
 type dialer struct {
 	cache *Cache
 	ctx   context.Context // ends with the client
@@ -24,15 +24,15 @@ type dialer struct {
 	coming map[string]*coming
 }
 
-// coming is a connection that is being made, or waits for who needs it.
+// coming is a connection that is being made, or that nobody has taken yet.
 type coming struct {
 	done chan struct{} // closed when conn or err is there
 	conn net.Conn
 	err  error
 }
 
-// dial returns a connection to one server. A request that ends before it is made
-// leaves it to the next one: a handshake may take longer than a request waits.
+// dial returns a connection to one server. A handshake may take longer than one call
+// waits: then the connection is left to the next call.
 func (d *dialer) dial(ctx context.Context, address string, _ *net.Dialer, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
@@ -47,7 +47,7 @@ func (d *dialer) dial(ctx context.Context, address string, _ *net.Dialer, config
 		if made.err != nil {
 			return nil, made.err
 		}
-		// the greeting, which follows, may take as long again
+		// the greeting of rueidis follows, and may take as long again
 		if end, _ := ctx.Deadline(); time.Until(end) < time.Since(asked) {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -58,7 +58,8 @@ func (d *dialer) dial(ctx context.Context, address string, _ *net.Dialer, config
 	}
 }
 
-// begin returns the connection to address that is coming.
+// begin returns the connection to address that is being made, and starts one if there
+// is none.
 func (d *dialer) begin(address string, config *tls.Config) *coming {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -71,8 +72,8 @@ func (d *dialer) begin(address string, config *tls.Config) *coming {
 	return made
 }
 
-// bring makes a connection. One that nobody takes is closed after a while: the
-// server may have closed it too.
+// bring makes a connection, and closes it if nobody takes it for a while, since the
+// server may by then have closed it too.
 func (d *dialer) bring(made *coming, address string, config *tls.Config) {
 	defer close(made.done)
 	if made.conn, made.err = d.connect(address, config); made.err != nil {
@@ -86,7 +87,7 @@ func (d *dialer) bring(made *coming, address string, config *tls.Config) {
 	})
 }
 
-// take tells whether nobody else has taken what was made.
+// take takes a connection that was made. It returns false if somebody else has.
 func (d *dialer) take(address string, made *coming) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -97,7 +98,7 @@ func (d *dialer) take(address string, made *coming) bool {
 	return true
 }
 
-// connect connects to one server, and watches the connection.
+// connect returns a new connection to one server, which is watched.
 func (d *dialer) connect(address string, config *tls.Config) (net.Conn, error) {
 	if d.ctx.Err() != nil {
 		return nil, rueidis.ErrClosing
@@ -138,17 +139,17 @@ func (c *Cache) lost(address string) func(time.Time) {
 	}
 }
 
-// began is what times are measured from, so that a clock that is set does not
-// lengthen them.
+// began is the start of this process. Times are measured from it by the monotonic
+// clock, so that setting the machine's clock does not lengthen them.
 var began = time.Now()
 
 // watchedConn knows when the server last answered.
 type watchedConn struct {
 	net.Conn
-	answered atomic.Int64 // since began; 0: never
+	answered atomic.Int64 // since began; 0 for never
 	closed   sync.Once
 	lost     func(answered time.Time)
-	forget   func() bool // that it ends with the client
+	forget   func() bool // stops waiting for the end of the client
 }
 
 // Read implements net.Conn.

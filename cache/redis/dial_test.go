@@ -18,7 +18,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/redistest"
 )
 
-// line is a long line to a server: what the server says takes delay to arrive.
+// line is a slow line to a server: its answers take delay to arrive.
 type line struct {
 	addr     string
 	delay    atomic.Int64
@@ -125,8 +125,8 @@ func TestLostConnectionByTLSToAServerFarAwayIsMadeAgain(t *testing.T) {
 	answers(t, c)
 }
 
-// Servers that are no Cluster, at several addresses: connecting fails after the
-// first of them has answered, while the others are still being connected to.
+// The addresses are those of servers that are no Cluster. Connecting fails when the
+// first has answered, while the other is still being connected to.
 func TestConnectionsThatFailTogetherAreAllClosed(t *testing.T) {
 	first, second := redistest.New(t), redistest.New(t)
 	slow := newLine(t, second, 20*time.Millisecond)

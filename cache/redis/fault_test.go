@@ -17,7 +17,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/redistest"
 )
 
-// timeout is that of a call in these tests; margin is what a busy machine may add.
+// timeout is that of a call in these tests, and margin the delay of a busy machine.
 const (
 	timeout = 250 * time.Millisecond
 	margin  = 750 * time.Millisecond
@@ -57,7 +57,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// holds reads the session, so that the node holds it.
+// holds reads a session, which the node then holds.
 func holds(t *testing.T, c *Cache, key cache.Key) {
 	t.Helper()
 	if _, err := c.Get(t.Context(), key); err != nil {
@@ -74,7 +74,7 @@ func limits() []cache.Limit {
 
 func isFailure(err error) bool { return err != nil && !errors.Is(err, cache.ErrNotFound) }
 
-// fails checks that everything that the node does not hold fails, in time.
+// fails checks that all calls fail in time, except for sessions that the node holds.
 func fails(t *testing.T, c *Cache) {
 	t.Helper()
 	calls := map[string]func(context.Context) error{
@@ -182,8 +182,8 @@ func TestSignOutOnOneNodeEndsTheSessionOnTheOther(t *testing.T) {
 	t.Logf("the slowest of 200 took %v", slowest)
 }
 
-// Without it the server tracks nothing, and says so in an answer that nobody
-// reads: the node would hear of no sign-out.
+// Without that right the server tracks no keys, and says so only in an answer that
+// rueidis does not read: the node would not hear of any sign-out.
 func TestUserWhoMayNotHaveKeysTrackedHoldsNothing(t *testing.T) {
 	server := redistest.Start(t)
 	rules := func(rules ...string) { server.Do(t, append([]string{"ACL", "SETUSER", "node"}, rules...)...) }
@@ -203,8 +203,8 @@ func TestUserWhoMayNotHaveKeysTrackedHoldsNothing(t *testing.T) {
 	}
 }
 
-// What ended while this node was connected must not come back in an outage, even
-// if this node has not been asked for it since.
+// A session that ended while this node was connected must not come back in an outage,
+// even if nobody has asked this node for it since.
 func TestOutageDoesNotReviveASessionThatWasEndedElsewhere(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *redistest.Server, *Cache){
 		"signed out": func(t *testing.T, _ *redistest.Server, other *Cache) {
@@ -230,8 +230,8 @@ func TestOutageDoesNotReviveASessionThatWasEndedElsewhere(t *testing.T) {
 	}
 }
 
-// What a connection has said is worth nothing once it is gone, even in the moment
-// before everybody knows.
+// An answer that came over a connection confirms nothing once the connection is lost,
+// even before everybody has noticed the loss.
 func TestSessionReadFromALostConnectionIsNotConfirmedByIt(t *testing.T) {
 	h := newHeld(Options{}.withDefaults())
 	defer func() { must(t, h.sessions.Close()) }()
@@ -249,8 +249,8 @@ func TestSessionReadFromALostConnectionIsNotConfirmedByIt(t *testing.T) {
 	}
 }
 
-// Each unknown cookie is a read of a key that is not there. The server must not
-// remember it for us: strangers could fill its memory.
+// Each unknown cookie is a read of a key that does not exist. The server must not
+// track such keys: strangers could fill its memory.
 func TestFloodOfUnknownSessionsTakesNoMemoryOfTheServer(t *testing.T) {
 	server := redistest.Start(t)
 	c := node(t, Options{Timeout: 5 * time.Second}, server)
@@ -280,8 +280,8 @@ func TestOutageDoesNotReviveWhatWasFlushedLongAgo(t *testing.T) {
 	}
 }
 
-// A server that is connected and refuses, as a Cluster without a majority does,
-// is as good as away.
+// A server that is connected but refuses all calls, as a Cluster without a majority
+// does, is treated as one that is away.
 func TestServerThatOnlyAnswersWithErrorsIsAnOutage(t *testing.T) {
 	const stale = time.Second
 	server := redistest.Start(t)
@@ -342,7 +342,7 @@ func TestClusterThatLosesAPrimaryRecovers(t *testing.T) {
 	})
 	nodes[0].Kill()
 	began := time.Now()
-	// held sessions go on all the time
+	// sessions that the node holds go on all the time
 	for round := 0; time.Since(began) < 4*time.Second; round++ {
 		if _, err := c.Get(t.Context(), name(round%sessions)); err != nil {
 			t.Fatalf("session %d after %v: %v", round%sessions, time.Since(began), err)
@@ -359,8 +359,8 @@ func TestClusterThatLosesAPrimaryRecovers(t *testing.T) {
 	}
 }
 
-// A call that waits for a server that hangs must not wait for a place in the queue
-// as well.
+// A call to a server that hangs must not wait for a place in the client's queue as
+// well as for the answer.
 func TestThousandsOfCallsToAServerThatHangsEndInTime(t *testing.T) {
 	const calls = 4_000
 	server := redistest.Start(t)

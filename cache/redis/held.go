@@ -13,20 +13,19 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
-// held are the sessions that this node has read, opened: a request finds its own
-// without opening it again, and goes on with it for a while when the server no
-// longer answers. Whether one still holds is not decided here while the server
-// answers.
+// held holds the sessions that this node has read, already opened: a request need not
+// open its session again, and can go on with it for a while if the server does not
+// answer. As long as the server answers, it alone decides whether a session lives.
 type held struct {
-	ctx      context.Context // never ends: what is held is at hand when a call has timed out
+	ctx      context.Context // never ends: sessions are looked up when a call has timed out
 	prefix   string
 	stale    time.Duration
 	sessions *memory.Cache
-	// changes counts what the server said has changed.
+	// changes counts the server's messages about changed keys.
 	changes atomic.Uint64
 
-	// losses counts the connections that were lost; ends is until when what was
-	// confirmed before each of the last of them is good.
+	// losses counts lost connections. ends[i] is when sessions confirmed before
+	// lost connection i stop being served; it holds the last 256, by i modulo 256.
 	losses atomic.Uint64
 	mu     sync.Mutex
 	ends   [256]time.Time
@@ -36,8 +35,8 @@ type held struct {
 type session struct {
 	raw string
 	rec *cache.Record
-	// losses is held.losses when the server last confirmed it, read when that
-	// was, since began.
+	// losses is what held.losses was when the server last confirmed the session,
+	// and read is when that was, since began.
 	losses atomic.Uint64
 	read   atomic.Int64
 }
@@ -47,7 +46,7 @@ func (s *session) confirmed(before mark) {
 	s.read.Store(int64(time.Since(began)))
 }
 
-// mark is what was known before the server was asked.
+// mark is the state of held before the server is asked.
 type mark struct{ changes, losses uint64 }
 
 func newHeld(opts Options) *held {
@@ -70,9 +69,9 @@ func (h *held) get(key cache.Key) *session {
 	return s
 }
 
-// confirm returns the session if it is held just as it was found now: at the
-// server, or local, by what it has said earlier, which confirms nothing: the
-// connection may just be gone.
+// confirm returns the record of the session if it is held with the same raw content
+// as was read now. Read from the server, it is confirmed; read from what the server
+// has sent earlier (local) it is not, since the connection may just have been lost.
 func (h *held) confirm(key cache.Key, raw string, before mark, local bool) *cache.Record {
 	s := h.get(key)
 	if s == nil || s.raw != raw {
@@ -84,8 +83,8 @@ func (h *held) confirm(key cache.Key, raw string, before mark, local bool) *cach
 	return s.rec
 }
 
-// hold keeps a session, unless something has changed since the server was asked:
-// it may have been just this.
+// hold holds a session, unless the server has told of a change since it was asked:
+// that may have been to this session.
 func (h *held) hold(key cache.Key, raw string, rec *cache.Record, before mark) {
 	s := &session{raw: raw, rec: rec}
 	s.confirmed(before)
@@ -95,8 +94,8 @@ func (h *held) hold(key cache.Key, raw string, rec *cache.Record, before mark) {
 	}
 }
 
-// spare returns the session if it is held and still good although the server did
-// not answer, or answered with an error.
+// spare returns the session for use while the server does not answer, or answers with
+// an error: if it is held and still good.
 func (h *held) spare(key cache.Key, err error) *cache.Record {
 	s := h.get(key)
 	if s == nil {
@@ -112,9 +111,10 @@ func (h *held) spare(key cache.Key, err error) *cache.Record {
 	return s.rec
 }
 
-// good tells whether what was confirmed when so many connections had been lost
-// may be used at now: for a while after the first loss since then. Before that
-// the server has not been silent for long, since a silent connection is given up.
+// good tells whether a session may be used at now that was confirmed when confirmed
+// connections had been lost. It may until the end that the first loss since then has
+// set. If there was none the server has not been silent for long, since a silent
+// connection is given up.
 func (h *held) good(confirmed uint64, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -125,7 +125,7 @@ func (h *held) good(confirmed uint64, now time.Time) bool {
 	return since <= remembered && now.Before(h.ends[(confirmed+1)%remembered])
 }
 
-// lost notes that a connection was lost that last gave an answer at answered.
+// lost notes the loss of a connection whose last answer came at answered.
 func (h *held) lost(answered time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -136,8 +136,8 @@ func (h *held) lost(answered time.Time) {
 
 func (h *held) drop(ref cache.Ref) { _ = h.sessions.Delete(h.ctx, ref) }
 
-// invalidated is called with the keys that have changed on the server; without
-// any all may have, as after FLUSHALL, or the connection is lost.
+// invalidated is called with the keys that have changed on the server. With none, all
+// may have changed, as after FLUSHALL, or the connection is lost.
 func (h *held) invalidated(keys []rueidis.RedisMessage) {
 	h.changes.Add(1)
 	if keys == nil {

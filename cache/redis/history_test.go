@@ -14,9 +14,9 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/redistest"
 )
 
-// through has the clients of some nodes at work while fault comes over the server,
-// and returns once it is over and all nodes are answered again. Where the fault
-// lasts until all calls fail it waits for that with failed.
+// through lets clients use some nodes while fault happens to the server. It returns
+// when the fault has ended and the server answers all nodes again. fault may call
+// failed to wait until the calls of all clients have failed.
 func through(t *testing.T, h *cachetest.History, nodes []*Cache, fault func(failed func())) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -45,7 +45,7 @@ func through(t *testing.T, h *cachetest.History, nodes []*Cache, fault func(fail
 	}
 }
 
-// explained checks the history, after some more calls.
+// explained makes some more calls, and then checks the history.
 func explained(t *testing.T, h *cachetest.History, nodes ...*Cache) {
 	t.Helper()
 	for _, node := range nodes {
@@ -57,7 +57,7 @@ func explained(t *testing.T, h *cachetest.History, nodes ...*Cache) {
 	t.Logf("%d calls", h.Calls())
 }
 
-// With appendfsync always the server tells of nothing that is not on its disk.
+// With appendfsync always a server answers a write when it is on its disk.
 func TestHistoryThroughRestartsIsThatOfOneCache(t *testing.T) {
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	nodes := []*Cache{node(t, Options{Timeout: timeout}, server), node(t, Options{Timeout: timeout}, server)}
@@ -72,8 +72,7 @@ func TestHistoryThroughRestartsIsThatOfOneCache(t *testing.T) {
 	explained(t, h, nodes...)
 }
 
-// A server that hangs may do what it was asked long after the answer was waited
-// for.
+// A server that hangs may carry out a call long after its caller has given up.
 func TestHistoryThroughHangsIsThatOfOneCache(t *testing.T) {
 	server := redistest.Start(t)
 	nodes := []*Cache{node(t, Options{Timeout: timeout}, server), node(t, Options{Timeout: timeout}, server)}
@@ -88,7 +87,7 @@ func TestHistoryThroughHangsIsThatOfOneCache(t *testing.T) {
 	explained(t, h, nodes...)
 }
 
-// Without persistence a restart forgets what was told: the check says what.
+// Without persistence a restart loses answered writes, and the check says which.
 func TestRestartWithoutPersistenceIsFoundOutByItsHistory(t *testing.T) {
 	server := redistest.Start(t)
 	c := node(t, Options{Timeout: timeout}, server)
@@ -105,9 +104,9 @@ func TestRestartWithoutPersistenceIsFoundOutByItsHistory(t *testing.T) {
 	}
 }
 
-// A Cluster passes on what it has told of to its replicas afterwards. A failover
-// that is asked for waits for that; one after a crash may lose the last writes,
-// and the check says which.
+// A Cluster answers a write before it sends it to a replica. A failover on request
+// waits for that; one after a crash may lose the last writes, and the check says
+// which.
 func TestHistoryThroughFailovers(t *testing.T) {
 	nodes := redistest.Cluster(t)
 	c := node(t, Options{Prefix: prefixOn(t, nodes[0]), Timeout: timeout}, nodes...)
@@ -137,7 +136,7 @@ func TestHistoryThroughFailovers(t *testing.T) {
 	}
 }
 
-// prefixOn is a prefix of keys that are all kept by the first part of a Cluster.
+// prefixOn returns a prefix whose keys are all kept by the first primary of a Cluster.
 func prefixOn(t *testing.T, node *redistest.Server) string {
 	t.Helper()
 	for i := 0; ; i++ {

@@ -10,8 +10,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// tag lists a record under its tags, before it is stored: what is listed and not
-// there does no harm, what is there and not listed could not be ended.
+// tag lists a record under its tags before the record is stored. A listed record that
+// is not there does no harm, but one that is not listed could not be found and ended.
 func (c *Cache) tag(ctx context.Context, ref cache.Ref, rec *cache.Record) error {
 	client, err := c.connected()
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *Cache) find(ctx context.Context, tag cache.Tag) ([]cache.Ref, error) {
 	if err != nil {
 		return nil, err
 	}
-	// what has ended may be listed still
+	// records that have ended may still be listed
 	listed, err := client.Do(ctx, client.B().Zrange().Key(c.tagKey(tag)).Min("0").Max("-1").Build()).AsStrSlice()
 	if err != nil || len(listed) == 0 {
 		return nil, err
@@ -146,8 +146,8 @@ func (c *Cache) uncount(ctx context.Context, counted []cache.Counted) error {
 	return nil
 }
 
-// scriptNow is the first argument of scripts that go by a clock: "" for the
-// server's.
+// scriptNow returns the time as the first argument of scripts; "" stands for the
+// server's own clock.
 func (c *Cache) scriptNow() string {
 	if c.opts.serverNow == nil {
 		return ""

@@ -27,7 +27,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
-// provisioned reads what follows cache in a Caddyfile.
+// provisioned reads input as it follows the word cache in a Caddyfile.
 func provisioned(t *testing.T, input string) (*Module, error) {
 	t.Helper()
 	d := caddyfile.NewTestDispenser("cache " + input)
@@ -112,7 +112,7 @@ func TestOptionsAreResolved(t *testing.T) {
 	}
 }
 
-// Braces in a prefix would decide for a Cluster where its keys are: they are
+// Braces in a prefix would decide on which node a Cluster keeps the keys. They are
 // refused wherever they come from.
 func TestPrefixWithBracesIsRefused(t *testing.T) {
 	t.Setenv("REDIS_TEST_BRACES", "with-{braces}")
@@ -144,7 +144,7 @@ func TestPrefixWithBracesIsRefused(t *testing.T) {
 	}
 }
 
-// Modules share a store only where nothing makes them differ.
+// Modules share a store only if all of their settings are equal.
 func TestStoresAreToldApart(t *testing.T) {
 	names := make(map[string]string)
 	for _, input := range []string{

@@ -17,11 +17,11 @@ var replies = []string{
 	"NOPERM", "NOPROTO", "NOREPLICAS", "NOSCRIPT", "OOM", "READONLY", "TRYAGAIN", "WRONGPASS", "WRONGTYPE",
 }
 
-// own are errors whose text is no server's.
+// own are the errors whose text does not come from a server.
 var own = []error{errNotConnected, errAnswer, cache.ErrClosed, rueidis.ErrClosing, rueidis.ErrNoCache, rueidis.ErrNoSlot}
 
-// plain tells why a call failed without the server's text: a server quotes the
-// command that it refuses, and with HELLO or AUTH the password.
+// plain returns why a call failed, without the server's text: a server quotes the
+// command that it refuses, and a HELLO or AUTH holds the password.
 func plain(err error) error {
 	if reply, ok := errors.AsType[*rueidis.RedisError](err); ok {
 		word, _, _ := strings.Cut(reply.Error(), " ")

@@ -16,8 +16,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 )
 
-// quoting is a server that refuses every command by quoting it, as Redis does
-// with unknown ones, behind the given words.
+// quoting starts a server that refuses every command with the given words followed by
+// the command itself, as Redis does with unknown ones.
 func quoting(t *testing.T, words string) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

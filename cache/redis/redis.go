@@ -1,6 +1,6 @@
-// Package redis is the cache that several Caddy nodes share: Redis or Valkey, on
-// its own or as a Cluster. What a node reads of sessions it holds, and the
-// server tells it when that has changed.
+// Package redis is the cache that several Caddy nodes share, in Redis or Valkey, a
+// single server or a Cluster. A node holds the sessions that it has read, and the
+// server tells it when one has changed.
 package redis
 
 import (
@@ -22,8 +22,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/sealed"
 )
 
-// versionSize is how many random bytes stand before what is sealed. They are new
-// with every write.
+// versionSize is the number of random bytes before a sealed record. They are its
+// Version, and new with each write.
 const versionSize = 8
 
 var (
@@ -31,9 +31,9 @@ var (
 	errAnswer       = errors.New("answer not understood")
 )
 
-// Cache is a cache.Cache on a server. A record is one key, <prefix><ref>, with
-// the record's own end; a counter is <prefix>{count}<ref>, so that a Cluster
-// keeps all counters together; <prefix>tag<tag> lists the records with a tag.
+// Cache is a cache.Cache on a server. The server's key of a record is <prefix><ref>,
+// and expires with the record. That of a counter is <prefix>{count}<ref>, so that a
+// Cluster keeps all counters together. <prefix>tag<tag> lists the records with a tag.
 type Cache struct {
 	opts   Options
 	now    func() time.Time
@@ -43,8 +43,8 @@ type Cache struct {
 	held   *held
 	closed atomic.Bool
 	stop   chan struct{}
-	done   chan struct{} // no more attempts to connect
-	end    func()        // of the client's connections
+	done   chan struct{} // closed when connect has ended
+	end    func()        // ends the client's connections
 }
 
 // Get implements cache.Cache. A session that this node holds is answered without
@@ -70,8 +70,8 @@ func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	return rec, nil
 }
 
-// session is read for a session: nil where there is none. While the server does
-// not answer, one that is held goes on for a while.
+// session returns a session, nil where there is none. While the server does not
+// answer, a session that this node holds goes on for a while.
 func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	client, err := c.connected()
 	if err != nil {
@@ -84,7 +84,7 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 		}
 	}
 	before := c.held.mark()
-	// without MULTI, which a server that is full refuses
+	// a static TTL spares a MULTI, which a server that is full refuses
 	get := client.B().Get().Key(c.recordKey(ref)).Cache().ToStaticTTL()
 	answer := client.DoCache(ctx, get, c.opts.StaleIfError)
 	raw, err := answer.ToString()
@@ -108,9 +108,9 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 	return rec, nil
 }
 
-// trackable tells whether anything is stored under ref: the server must not
-// remember for us what is not there, or strangers could fill its memory by
-// asking. Where it may remember nothing for us that is an error.
+// trackable tells whether anything is stored under ref. If not, the key must not be
+// read with tracking: the server remembers tracked keys, and strangers could fill its
+// memory with keys that do not exist. Where this user may track none it is an error.
 func (c *Cache) trackable(ctx context.Context, ref cache.Ref) (bool, error) {
 	client, err := c.connected()
 	if err != nil {
@@ -124,8 +124,8 @@ func (c *Cache) trackable(ctx context.Context, ref cache.Ref) (bool, error) {
 	return answers[0].AsBool()
 }
 
-// askTracking has the server track the key of the next command, which is none.
-// Its first answer says whether this user may: rueidis does not look at that.
+// askTracking returns commands whose first answer says whether this user may have
+// keys tracked, which rueidis does not look at. The second has no key to track.
 func askTracking(client rueidis.Client) rueidis.Commands {
 	return rueidis.Commands{
 		client.B().ClientCaching().Yes().Build().ToRetryable(),
@@ -133,8 +133,8 @@ func askTracking(client rueidis.Client) rueidis.Commands {
 	}
 }
 
-// read returns the record under key as the server has it: nil where there is
-// none, or none of that key.
+// read returns the record under key from the server, nil where there is none that
+// key opens.
 func (c *Cache) read(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	raw, err := c.raw(ctx, key.Ref())
 	if err != nil || raw == "" {
@@ -143,7 +143,7 @@ func (c *Cache) read(ctx context.Context, key cache.Key) (*cache.Record, error) 
 	return c.open(key, raw), nil
 }
 
-// raw returns what is stored under ref, "" where nothing is.
+// raw returns the content stored under ref, "" where there is none.
 func (c *Cache) raw(ctx context.Context, ref cache.Ref) (string, error) {
 	client, err := c.connected()
 	if err != nil {
@@ -156,7 +156,7 @@ func (c *Cache) raw(ctx context.Context, ref cache.Ref) (string, error) {
 	return raw, err
 }
 
-// open opens a record; nil where it is none of that key.
+// open opens the raw content of a record. It returns nil where key does not open it.
 func (c *Cache) open(key cache.Key, raw string) *cache.Record {
 	if len(raw) < versionSize {
 		return nil
@@ -240,8 +240,8 @@ func (c *Cache) replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 	return c.settle(ctx, key.Kind, key.Ref())
 }
 
-// deadVersion is the version of what stands under key although no record lives
-// there: it has ended by this node's clock, or it is no record of that key.
+// deadVersion returns the version of the content under key if no record lives there:
+// the record has ended by this node's clock, or key does not open it.
 func (c *Cache) deadVersion(ctx context.Context, key cache.Key) (string, error) {
 	raw, err := c.raw(ctx, key.Ref())
 	if err != nil {
@@ -254,7 +254,8 @@ func (c *Cache) deadVersion(ctx context.Context, key cache.Key) (string, error) 
 	return raw[:min(versionSize, len(raw))], nil
 }
 
-// swap stores raw if what stands there begins with expected; "" is nothing.
+// swap stores raw for life milliseconds, or deletes where life is 0, if the content
+// under ref begins with expected, or if there is none and expected is "".
 func (c *Cache) swap(ctx context.Context, ref cache.Ref, expected, raw string, life int64) error {
 	client, err := c.connected()
 	if err != nil {
@@ -289,8 +290,9 @@ func (c *Cache) delete(ctx context.Context, ref cache.Ref) error {
 	return c.settle(ctx, cache.KindSession, ref)
 }
 
-// settle waits until this node has heard that what it may hold has changed. The
-// server says so between the answer to the write and that to a later command.
+// settle waits until the server has told this node that a session, which it may hold,
+// has changed. The message comes after the answer to the write, but before the answer
+// to any later command.
 func (c *Cache) settle(ctx context.Context, kind cache.Kind, ref cache.Ref) error {
 	if kind != cache.KindSession {
 		return nil
@@ -316,7 +318,7 @@ func (c *Cache) Close() error {
 	return c.held.sessions.Close()
 }
 
-// begin bounds what a call takes.
+// begin bounds the time of a call.
 func (c *Cache) begin(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -330,7 +332,8 @@ func (c *Cache) begin(ctx context.Context) (context.Context, context.CancelFunc,
 
 var errTimeout = errors.New("no answer in time")
 
-// failed tells what the cache answers by design from a failure.
+// failed returns the error that a call returns for err: a meaningful one as it is, any
+// other without what the server has said.
 func (c *Cache) failed(ctx context.Context, err error) error {
 	switch {
 	case err == nil, errors.Is(err, cache.ErrConflict), errors.As(err, new(*cache.LimitError)):
@@ -348,7 +351,7 @@ func (c *Cache) failed(ctx context.Context, err error) error {
 	return fmt.Errorf("redis: %w", plain(err))
 }
 
-// connected returns the client once there is one.
+// connected returns the client, or an error as long as there is none.
 func (c *Cache) connected() (rueidis.Client, error) {
 	client := c.client.Load()
 	if client == nil {
@@ -357,8 +360,8 @@ func (c *Cache) connected() (rueidis.Client, error) {
 	return *client, nil
 }
 
-// seal encodes a record, with a new version, and tells how many milliseconds it
-// has to live.
+// seal returns the content to store for a record, with a new version, and the
+// milliseconds that the record has to live.
 func (c *Cache) seal(key cache.Key, rec *cache.Record) (raw string, life int64, err error) {
 	if !key.Kind.Stored() {
 		return "", 0, fmt.Errorf("unknown kind %d", key.Kind)

@@ -2,8 +2,8 @@ package redis
 
 import "github.com/redis/rueidis"
 
-// swapScript stores ARGV[2] for ARGV[3] milliseconds, or deletes where that is 0,
-// if what stands under KEYS[1] begins with ARGV[1], and says whether it did.
+// swapScript stores ARGV[2] under KEYS[1] for ARGV[3] milliseconds, or deletes where
+// that is 0, if the content there begins with ARGV[1]. It returns 1 if it did.
 var swapScript = rueidis.NewLuaScript(`
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then
 	return 0
@@ -16,8 +16,8 @@ end
 return 1
 `)
 
-// luaNow sets now to ARGV[1], a Unix time in milliseconds, or else to the
-// server's: nodes whose clocks differ must not empty each other's counters.
+// luaNow sets now to ARGV[1], a Unix time in milliseconds, or to the server's time
+// where that is empty: nodes whose clocks differ must not empty each other's counters.
 const luaNow = `
 local now = tonumber(ARGV[1])
 if not now then
@@ -26,9 +26,9 @@ if not now then
 end
 `
 
-// tagScript lists ARGV[3] under KEYS[1] for ARGV[2] milliseconds from now, and
-// forgets what has ended. It is sent as it is: a record's lists are on several
-// nodes of a Cluster, and are written in one round trip.
+// tagScript adds ARGV[3] to the list KEYS[1] for ARGV[2] milliseconds, and takes off
+// it what has ended. The script is sent whole, without a hash: the lists of a record
+// lie on several nodes of a Cluster, and all are written in one round trip.
 var tagScript = rueidis.NewLuaScriptNoSha(luaNow + `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[3])
@@ -37,10 +37,10 @@ redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - now))
 return 1
 `)
 
-// countScript is cache.Limit.Add for all KEYS in one step. After ARGV[1], the
-// time, follow for each key the most events, the window and its part, in
-// milliseconds. It returns 0 and each total and slot, or which limit is reached
-// and for how many milliseconds.
+// countScript is cache.Limit.Add for all KEYS in one step. ARGV[1] is the time; then
+// follow for each key the most events, and the window and its part in milliseconds.
+// It returns 0 followed by each total and slot; or the number of the limit that is
+// reached, counted from 1, and the milliseconds until it has room.
 var countScript = rueidis.NewLuaScript(luaNow + `
 local reached, longest = 0, 0
 local slots, lives, counted = {}, {}, {0}
@@ -50,7 +50,7 @@ for i, key in ipairs(KEYS) do
 	local held, live, total = redis.call('HGETALL', key), {}, 0
 	for j = 1, #held, 2 do
 		local at, n = tonumber(held[j]), tonumber(held[j+1])
-		-- what lies ahead by more than a window was counted by a clock that was wrong
+		-- a clock that was wrong has counted what is more than a window ahead
 		if now < (at + 1) * part + window and at * part <= now + window then
 			live[#live+1] = {at, n}
 			total = total + n
@@ -85,7 +85,7 @@ end
 return counted
 `)
 
-// uncountScript takes one event of slot ARGV[1] back.
+// uncountScript takes one event of slot ARGV[1] off the counter KEYS[1].
 var uncountScript = rueidis.NewLuaScript(`
 local n = redis.call('HGET', KEYS[1], ARGV[1])
 if not n then

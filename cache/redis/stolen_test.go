@@ -13,7 +13,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/redistest"
 )
 
-// Who can write to the server must not be able to make a record another one.
+// Somebody who can write to the server must not be able to turn a record into another.
 func TestRecordCopiedToAnotherKeyDoesNotOpen(t *testing.T) {
 	server := redistest.Start(t)
 	c := node(t, Options{}, server)
@@ -46,7 +46,7 @@ func TestRecordOfAnotherRealmOrKindDoesNotOpen(t *testing.T) {
 	}
 }
 
-// A damaged record is in nobody's way, but a value that was claimed stays so.
+// A damaged record can be replaced, but a damaged claim still counts as claimed.
 func TestDamagedRecordIsReplacedButAClaimStays(t *testing.T) {
 	server := redistest.Start(t)
 	c := node(t, Options{}, server)
