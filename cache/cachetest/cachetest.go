@@ -1,4 +1,11 @@
-// Package cachetest holds the tests that every cache.Cache has to pass.
+// Package cachetest holds the tests that every cache.Cache has to pass: Run for all,
+// RunDurable for those whose records survive their process, and RunFull for those
+// that run out of room. The tests store Values, and Codec turns these into bytes.
+//
+// History checks what concurrent callers are told. Run uses it; a test of your own
+// can use it while it restarts, kills or hangs your store.
+//
+// The example shows a whole cache that passes Run.
 package cachetest
 
 import (
@@ -11,13 +18,13 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// Opener opens an empty cache for one test. Its records expire by now. It must
-// have room for 2,500 records of each kind, and where it stores bytes it is opened
-// with Codec; Run closes it.
+// Opener opens an empty cache for one test, which closes it. Records expire by the
+// clock now. The cache must have room for 2,500 records of each kind. A cache that
+// stores bytes is opened with Codec.
 type Opener func(t *testing.T, now func() time.Time) cache.Cache
 
-// Run holds the caches that open returns to what package cache promises.
-func Run(t *testing.T, open func(t *testing.T, now func() time.Time) cache.Cache) {
+// Run tests that the caches that open returns do what package cache says.
+func Run(t *testing.T, open Opener) {
 	for _, part := range []struct {
 		name  string
 		tests []scenario
@@ -48,8 +55,9 @@ type scenario struct {
 	run  func(*testing.T, bench)
 }
 
-// clock is the time that a test sets. It starts at the real one, which a store
-// outside this process goes by, in whole milliseconds, which any store keeps.
+// clock is a clock that a test sets. It starts at the real time, by which a store
+// outside this process may expire records. It holds whole milliseconds, which any
+// store can keep.
 type clock struct{ ms atomic.Int64 }
 
 func newClock() *clock {
@@ -62,7 +70,7 @@ func (c *clock) now() time.Time               { return time.UnixMilli(c.ms.Load(
 func (c *clock) add(d time.Duration)          { c.ms.Add(d.Milliseconds()) }
 func (c *clock) in(d time.Duration) time.Time { return c.now().Add(d) }
 
-// bench is an open cache and what a test does with it.
+// bench is an open cache, with the steps of the tests as methods.
 type bench struct {
 	cache.Cache
 	*clock
@@ -120,7 +128,7 @@ func (b bench) misses(t *testing.T, key cache.Key) {
 	}
 }
 
-// replaces checks that Replace answers want.
+// replaces checks that Replace returns want.
 func (b bench) replaces(t *testing.T, key cache.Key, old, rec *cache.Record, want error) {
 	t.Helper()
 	if err := b.Replace(t.Context(), key, old, rec); !errors.Is(err, want) {

@@ -8,7 +8,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// A field that is zero would not be missed where a store forgets it.
+// Nobody would notice that a store forgets a field that is zero anyway.
 func TestValuesHaveNoZeroField(t *testing.T) {
 	v := reflect.ValueOf(value(1)).Elem()
 	for i := range v.NumField() {

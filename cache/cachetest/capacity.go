@@ -9,8 +9,9 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// RunFull holds a cache to what it promises when it is full. The one that open
-// opens has room for some ten to some thousand attempts of a kilobyte.
+// RunFull tests what a cache does when it is full: it refuses new attempts, and keeps
+// what it holds. The cache that open returns must have room for at least 10 and less
+// than 20,000 attempts of a kilobyte each.
 func RunFull(t *testing.T, open Opener) {
 	b := setUp(t, open)
 	b.put(t, sessionKey, b.record(value(1)))

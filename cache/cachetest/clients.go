@@ -12,17 +12,17 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// historyRecords is how many records the clients of a history share: few, so that
-// they get in each other's way.
+// historyRecords is the number of records that the clients of a history share. It is
+// small, so that they get in each other's way.
 const historyRecords = 2
 
-// historyLimits are what the clients of a history count.
+// historyLimits are the limits by which the clients of a history count.
 var historyLimits = [2]cache.Limit{
 	limit("of a history", 3, time.Hour),
 	limit("of a history too", 5, 2*time.Hour),
 }
 
-// counters is call.On of all calls that count, since one call may count by two.
+// counters is the call.On of all calls that count: one call may change two counters.
 const counters = "counters"
 
 // client makes calls one after the other.
@@ -30,11 +30,11 @@ type client struct {
 	*History
 	cache cache.Cache
 	ctx   context.Context
-	// seen are the records as it last read or stored them.
+	// seen are the records as this client last read or stored them.
 	seen [historyRecords]*cache.Record
-	// counted are its events that it has not taken back.
+	// counted are the events that it has not yet taken back.
 	counted []countedBy
-	own     cache.Key // of a record that nobody else uses
+	own     cache.Key // of a record that no other client uses
 }
 
 // countedBy is an event and the index of the limit that counts it.
@@ -43,12 +43,13 @@ type countedBy struct {
 	event cache.Counted
 }
 
-// Run lets clients call c at the same time, each some more than so many times, or
-// until ctx ends, which cuts no call short. A client whose call fails, so that
-// nobody knows whether it was done, makes no more: Run again when the fault is over.
+// Run has some clients use c at the same time, and records what they do. Each makes a
+// few more than the given number of calls, or fewer if ctx ends. Call Run again to go
+// on, for example after a fault.
 //
-// Each client reads all records first and stores all of them last, so that the next
-// Run misses what has been lost since.
+// A client stops if a call fails in such a way that nobody knows whether it was done.
+// The end of ctx interrupts no call. Each client reads all records first and stores
+// all of them last, so that the next Run notices if something was lost in between.
 func (h *History) Run(ctx context.Context, c cache.Cache, clients, calls int) {
 	var running sync.WaitGroup
 	for range clients {
@@ -71,7 +72,7 @@ func (c *client) work(ctx context.Context, calls int) {
 	}
 }
 
-// all makes a call on each record, as long as it is known what comes of them.
+// all calls do for each record, until an outcome is unknown.
 func (c *client) all(do func(on int) bool) bool {
 	for on := range historyRecords {
 		if !do(on) {
@@ -81,7 +82,7 @@ func (c *client) all(do func(on int) bool) bool {
 	return true
 }
 
-// next makes some call. It returns false where nobody knows what came of it.
+// next makes a random call. It returns false if the outcome is unknown.
 func (c *client) next() bool {
 	on := rand.IntN(historyRecords)
 	switch n := rand.IntN(12); {
@@ -100,13 +101,14 @@ func (c *client) next() bool {
 	}
 }
 
-// ask records a call and what do, which makes it, came to.
+// ask records a call, which do makes, and its answer. It returns false if the outcome
+// is unknown: then it records no answer, since the call may still be carried out.
 func (c *client) ask(what call, do func(*answer) error) bool {
 	id := c.begin(what)
 	var a answer
 	a.Error = outcomeOf(do(&a))
 	if a.Error == unknown {
-		return false // an answer may still come true
+		return false
 	}
 	c.end(id, a)
 	return true
@@ -126,8 +128,8 @@ func (c *client) record() *cache.Record {
 	return &cache.Record{Value: value(c.number()), Expires: time.Now().Add(time.Hour)}
 }
 
-// numberOf is the number of a record's value: 0 for none, and -1 for one that was
-// never stored.
+// numberOf returns the number of a record's value: 0 for no record, -1 for a value
+// that nobody has stored.
 func numberOf(rec *cache.Record) int {
 	if rec == nil {
 		return 0
@@ -162,7 +164,8 @@ func (c *client) put(on int) bool {
 	})
 }
 
-// replace replaces what the client has seen, which may have changed since.
+// replace tries to replace the record that the client has seen, which may have changed
+// since.
 func (c *client) replace(on int) bool {
 	old, rec := c.seen[on], c.record()
 	what := call{Method: "Replace", On: recordName(on), Old: numberOf(old), New: numberOf(rec)}
@@ -214,7 +217,7 @@ func (c *client) uncount() bool {
 	})
 }
 
-// settle stores a record, since a crash may undo what was counted before it.
+// settle stores a record, because a crash may undo counts until that is done.
 func (c *client) settle() error {
 	err := c.cache.Put(c.ctx, c.own, c.record())
 	if errors.Is(err, cache.ErrFull) {

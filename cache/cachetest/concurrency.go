@@ -11,7 +11,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// together calls f(0) to f(n-1), each in a goroutine, at once, and waits.
+// together calls f(0) to f(n-1) at the same time, and waits for all of them.
 func together(n int, f func(i int)) {
 	begin := make(chan struct{})
 	var running sync.WaitGroup
@@ -61,8 +61,8 @@ func testOneWins(t *testing.T, b bench, old *cache.Record) {
 	b.holds(t, attemptKey, value(int(winner.Load())))
 }
 
-// testTakenOnce is the replay of a callback: each taker reads an attempt and
-// ends it, and only who ends it may go on.
+// testTakenOnce repeats a callback: each taker reads an attempt and tries to end it,
+// and only one may succeed.
 func testTakenOnce(t *testing.T, b bench) {
 	const records, takers = 2_000, 8
 	ended := &Value{Text: "ended"}
@@ -125,7 +125,7 @@ func testWhole(t *testing.T, b bench) {
 	})
 }
 
-// testNoneLost counts up in one record: a lost update would be missing.
+// testNoneLost counts in one record, where the sum would show a lost update.
 func testNoneLost(t *testing.T, b bench) {
 	const writers, each = 8, 50
 	b.put(t, attemptKey, b.record(&Value{}))
@@ -176,7 +176,7 @@ var closeTests = []scenario{
 	{"a cache that is closed while in use never answers with a miss", testCloseInUse},
 }
 
-// calls are the methods of a cache but Close.
+// calls returns calls of all methods of a cache except Close.
 func calls(t *testing.T, b bench, key cache.Key, old *cache.Record) map[string]func() error {
 	return map[string]func() error{
 		"Get":              func() error { _, err := b.Get(t.Context(), key); return err },

@@ -21,7 +21,7 @@ func limit(what string, most int64, window time.Duration) cache.Limit {
 	return cache.Limit{Key: key(cache.KindCount, what), Max: most, Window: window}
 }
 
-// counts counts an event that no limit stands against.
+// counts counts an event, which no limit may refuse.
 func (b bench) counts(t *testing.T, limits ...cache.Limit) []cache.Counted {
 	t.Helper()
 	counted, err := b.Count(t.Context(), limits)
@@ -31,7 +31,8 @@ func (b bench) counts(t *testing.T, limits ...cache.Limit) []cache.Counted {
 	return counted
 }
 
-// limited checks that limits[which] is reached, and for how long.
+// limited checks that limits[which] is reached, and returns the time until it has
+// room.
 func (b bench) limited(t *testing.T, which int, limits ...cache.Limit) time.Duration {
 	t.Helper()
 	counted, err := b.Count(t.Context(), limits)

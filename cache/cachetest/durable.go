@@ -7,8 +7,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// RunDurable holds a cache that outlives its process to what it promises beyond
-// Run. It opens the store that reopen stands for, closes it, and opens it again.
+// RunDurable tests that records survive the closing of a cache. setUp makes a new
+// store and returns how to open it; the tests open it, close it, and open it again.
 func RunDurable(t *testing.T, setUp func(t *testing.T, now func() time.Time) (reopen func() cache.Cache)) {
 	t.Helper()
 	tests := []struct {
@@ -31,7 +31,7 @@ func RunDurable(t *testing.T, setUp func(t *testing.T, now func() time.Time) (re
 	}
 }
 
-// durable is a bench whose store can be closed and opened again.
+// durable is a bench whose cache can be closed and opened again.
 type durable struct {
 	bench
 	reopen func() cache.Cache
@@ -63,7 +63,7 @@ func testEndKept(t *testing.T, d *durable) {
 	d.put(t, sessionKey, d.record(value(1)))
 	d.put(t, attemptKey, d.record(value(1)))
 	d.again(t)
-	d.delete(t, sessionKey) // before anybody came with its key
+	d.delete(t, sessionKey) // before anybody has read it with its key
 	d.replaces(t, attemptKey, nil, d.record(value(2)), cache.ErrConflict)
 	d.replaces(t, attemptKey, d.get(t, attemptKey), d.record(value(3)), nil)
 	d.again(t)
@@ -97,7 +97,7 @@ func testIndexKept(t *testing.T, d *durable) {
 	d.put(t, sessionKey, tagged)
 	d.counts(t, perNumber)
 	counted := d.counts(t, perNumber)
-	d.put(t, otherKey, d.record(value(1))) // what a count is for is stored after it
+	d.put(t, otherKey, d.record(value(1))) // before it a crash may undo the counts
 	d.again(t)
 	d.finds(t, cache.Tag{1}, sessionKey)
 	d.finds(t, cache.Tag{2}, sessionKey)

@@ -30,7 +30,7 @@ func (Module) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "http.number_verify.caches.example", New: func() caddy.Module { return new(Module) }}
 }
 
-// StoreName tells apart the stores that must not be shared.
+// StoreName is the same for modules that share one store.
 func (Module) StoreName() string { return "example" }
 
 // Secret is "" where the verifier's secret serves.
@@ -41,8 +41,8 @@ func (Module) Open(_ *zap.Logger, codec cache.Codec) (cache.Cache, error) {
 	return newTable(codec, time.Now), nil
 }
 
-// table is a cache.Cache that keeps sealed records in a map, where another would
-// have a database. Its lock makes each method one step.
+// table is a cache.Cache that keeps sealed records in a map, in place of a database.
+// Its lock makes each call one step.
 type table struct {
 	codec cache.Codec
 	now   func() time.Time
@@ -53,19 +53,19 @@ type table struct {
 	version uint64
 }
 
-// row is what is known of a record without its key.
+// row is a sealed record, with what must be known of it without its key.
 type row struct {
 	version uint64
 	ends    time.Time
 	tags    [2]cache.Tag
-	box     []byte // opens with the key alone
+	box     []byte // the sealed record
 }
 
 func newTable(codec cache.Codec, now func() time.Time) *table {
 	return &table{codec: codec, now: now, rows: make(map[cache.Ref]row), counts: make(map[cache.Ref]*cache.Count)}
 }
 
-// begin locks the table, unless the caller has gone or the cache is closed.
+// begin locks the table, unless ctx has ended or the cache is closed.
 func (t *table) begin(ctx context.Context) (end func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -78,7 +78,8 @@ func (t *table) begin(ctx context.Context) (end func(), err error) {
 	return t.mu.Unlock, nil
 }
 
-// live returns the record under key, or nil. What does not open is no record.
+// live returns the live record under key, or nil. A box that key does not open counts
+// as none.
 func (t *table) live(key cache.Key) *cache.Record {
 	there, ok := t.rows[key.Ref()]
 	if !ok {
@@ -147,7 +148,7 @@ func (t *table) Replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 	}
 	damaged := there == nil && t.now().Before(t.rows[key.Ref()].ends)
 	if damaged && key.Kind == cache.KindClaim {
-		return cache.ErrConflict // what may have been claimed stays so
+		return cache.ErrConflict // a damaged claim still counts as claimed
 	}
 	return t.store(key, rec)
 }
@@ -235,9 +236,10 @@ func (t *table) Close() error {
 	return nil
 }
 
-// A cache of one's own: a module that opens it, and a store that keeps what
-// package sealed has sealed. What is left to add is room for no more than so many
-// records (cache.ErrFull), and the sweeping of what has ended. Its test is
+// This is a whole cache: a module that opens it, and a table of records that package
+// sealed has sealed. Two things are left out. A real cache bounds the number of its
+// attempts and counters (cache.ErrFull), and it deletes records and counters that have
+// ended. Its test is
 //
 //	func TestConformance(t *testing.T) {
 //		cachetest.Run(t, func(_ *testing.T, now func() time.Time) cache.Cache {

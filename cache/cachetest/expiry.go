@@ -9,7 +9,7 @@ import (
 
 const hour, minute, moment = time.Hour, time.Minute, time.Millisecond
 
-// lives are records, and what the clock does until they end.
+// lives are lives of records, and the moves of the clock until each ends.
 var lives = []struct {
 	name    string
 	life    time.Duration
@@ -29,7 +29,7 @@ var lives = []struct {
 	{"a clock set far forth", hour, 0, 0, []time.Duration{100 * 365 * 24 * hour}},
 }
 
-// lifeTests hold that each of lives ends when it should.
+// lifeTests test that each of lives ends when it should.
 func lifeTests() (tests []scenario) {
 	for _, test := range lives {
 		tests = append(tests, scenario{test.name, func(t *testing.T, b bench) {
@@ -51,7 +51,7 @@ func lifeTests() (tests []scenario) {
 	return tests
 }
 
-// idle returns a record that ends when it is not touched for a minute.
+// idle returns a record that ends if it is not used for a minute.
 func (b bench) idle() *cache.Record {
 	return &cache.Record{Value: value(1), Expires: b.in(hour), Idle: minute, Touched: b.now()}
 }

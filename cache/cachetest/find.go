@@ -28,7 +28,7 @@ func (b bench) finds(t *testing.T, tag cache.Tag, keys ...cache.Key) {
 	}
 }
 
-// tags are two of a record; 0 is none.
+// tags returns the two tags of a record; 0 stands for none.
 func tags(one, two byte) [2]cache.Tag { return [2]cache.Tag{{one}, {two}} }
 
 var (

@@ -11,30 +11,30 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// History records what concurrent callers asked of a cache and what they were
-// told. Check tells whether the cache may have done one call after the other,
-// each at some moment between its beginning and its answer: then no caller can
-// tell that there are others, and each can rely on what any has been told.
+// History records the calls of concurrent callers of a cache, and the answers that
+// they got. Check tells whether the history is linearizable: whether there is an order
+// of the calls, each at some moment between its beginning and its answer, in which a
+// cache that does one call after the other would have given the same answers.
 //
-// Run records calls in this process; Read takes over what another process has
-// traced, which may have been killed. The zero value is an empty history. Expiry
-// is left out: the records live for an hour, by the clock of the machine.
+// Run makes and records calls in this process. Read adds the calls of another process,
+// which may have been killed. The zero value is an empty history. All records live for
+// an hour by the machine's clock, so that none expires.
 type History struct {
-	// Kind is that of the records. Default: cache.KindAttempt.
+	// Kind is the kind of the records. Default: cache.KindAttempt.
 	Kind cache.Kind
-	// Trace, where set, gets a line for each event when it happens, for Read.
+	// Trace, if set, gets a line for each event as it happens, which Read reads.
 	Trace io.Writer
 
 	mu     sync.Mutex
 	events []event
 	calls  int
-	// numbers are those of the values that were stored, from a random one: other
-	// processes with the same store have others.
+	// numbers is the number of the last value. Numbers start at a random one, so
+	// that processes that use the same store have different ones.
 	numbers int
 }
 
-// event is the beginning of a call, or its answer. A call without an answer may
-// have been done, may be done still, or never.
+// event is the beginning of a call, or its answer. A call without an answer may have
+// been done, or may be done later, or never.
 type event struct {
 	ID     int     // of the call
 	Call   *call   `json:",omitempty"`
@@ -44,10 +44,10 @@ type event struct {
 // call is one method with its arguments.
 type call struct {
 	Method string
-	On     string // the record, or all counters
+	On     string // the record that it is about, or counters
 	// Old and New are the numbers of values, 0 for none.
 	Old, New int
-	// Limits are the indexes of the limits that are counted, or taken back.
+	// Limits are the indexes of the limits by which an event counts.
 	Limits []int
 }
 
@@ -55,12 +55,12 @@ type call struct {
 type answer struct {
 	// Value is the number of the value that was read, 0 for none.
 	Value int
-	// Totals are those of the limits, by their index.
+	// Totals are the totals of the limits, by index.
 	Totals [len(historyLimits)]int64
 	Error  outcome
 }
 
-// outcome is what a call came to.
+// outcome is the way in which a call ended.
 type outcome string
 
 const (
@@ -71,8 +71,8 @@ const (
 	unknown   outcome = "unknown"
 )
 
-// outcomeOf tells what an error of a cache means: where it is none of those that
-// mean something, nobody knows whether the call was done.
+// outcomeOf returns the outcome of a call that returned err. It is unknown if err is
+// none of the errors with a meaning: nobody knows then whether the call was done.
 func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
@@ -88,14 +88,14 @@ func outcomeOf(err error) outcome {
 	}
 }
 
-// Calls is how many calls have begun.
+// Calls returns how many calls have begun.
 func (h *History) Calls() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.calls
 }
 
-// begin records the beginning of a call, before it is made.
+// begin records the beginning of a call. It is called before the call is made.
 func (h *History) begin(c call) (id int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -104,7 +104,7 @@ func (h *History) begin(c call) (id int) {
 	return h.calls
 }
 
-// end records an answer, after it has come.
+// end records the answer of a call. It is called after the answer has come.
 func (h *History) end(id int, a answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,10 +121,10 @@ func (h *History) add(e event) {
 	if err != nil {
 		panic(err) // numbers and texts
 	}
-	_, _ = h.Trace.Write(append(line, '\n')) // the reader sees what is missing
+	_, _ = h.Trace.Write(append(line, '\n')) // Read notices a line that is cut
 }
 
-// number returns one that no other value has.
+// number returns a number that no other value has.
 func (h *History) number() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -135,9 +135,9 @@ func (h *History) number() int {
 	return h.numbers
 }
 
-// Read appends what another process has traced, until its end. A call without an
-// answer ended with that process: it was done before anything that is recorded
-// later, or never.
+// Read adds the trace of another process, until the end of r. That process has then
+// ended: each of its calls without an answer was done before anything that is recorded
+// later, or will never be done.
 func (h *History) Read(r io.Reader) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 )
 
-// getThenPut is a cache whose Replace is a look and then a write, between which
-// another caller may write: two callbacks take one attempt.
+// getThenPut is a cache whose Replace reads and then writes. Another caller may write
+// in between: two callbacks take one attempt.
 type getThenPut struct{ cache.Cache }
 
 func (c getThenPut) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
@@ -30,8 +30,8 @@ func (c getThenPut) Replace(ctx context.Context, key cache.Key, old, rec *cache.
 	return c.Put(ctx, key, rec)
 }
 
-// stale is a cache that reads from what it has read before, and hears late of what
-// has changed: a signed-out session goes on.
+// stale is a cache that returns what it has read before, and notices changes late: a
+// session goes on after its sign-out.
 type stale struct {
 	cache.Cache
 	held  *sync.Map
@@ -49,8 +49,7 @@ func (c stale) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	return rec, err
 }
 
-// forgetful is a cache that tells of some writes before they are done, and never
-// does them.
+// forgetful is a cache that answers some writes without doing them.
 type forgetful struct {
 	cache.Cache
 	writes *atomic.Int64
@@ -76,9 +75,8 @@ func (c undead) Delete(ctx context.Context, ref cache.Ref) error {
 	return c.Cache.Delete(ctx, ref)
 }
 
-// oneByOne is a cache that counts by several limits in several steps, and takes
-// back what it has counted where a later one is reached: meanwhile others are
-// refused although nothing counts.
+// oneByOne is a cache that counts by one limit after the other, and takes back the
+// first if the second is reached. Meanwhile it refuses others although there is room.
 type oneByOne struct{ cache.Cache }
 
 func (c oneByOne) Count(ctx context.Context, limits []cache.Limit) (all []cache.Counted, err error) {
@@ -93,7 +91,8 @@ func (c oneByOne) Count(ctx context.Context, limits []cache.Limit) (all []cache.
 	return all, nil
 }
 
-// lookThenCount is a cache that looks at a counter, and then writes another one.
+// lookThenCount is a cache that reads a counter and then writes it. Another caller may
+// count in between.
 type lookThenCount struct {
 	cache.Cache
 	mu     *sync.Mutex
@@ -128,8 +127,7 @@ func (c lookThenCount) Uncount(_ context.Context, counted []cache.Counted) error
 	return nil
 }
 
-// mixed is a cache that hands back the value of one record as that of another
-// time: half of it.
+// mixed is a cache that returns half of a value.
 type mixed struct{ cache.Cache }
 
 func (c mixed) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
@@ -143,8 +141,8 @@ func (c mixed) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	return rec, nil
 }
 
-// A suite that passes every cache shows nothing: each of these is wrong in a way
-// that a real one could be.
+// A check that no cache fails shows nothing. Each of these caches is wrong in a way
+// in which a real one could be.
 func TestHistoriesOfBrokenCachesAreFoundOut(t *testing.T) {
 	whole := func() cache.Cache { return newTable(cachetest.Codec{}, time.Now) }
 	for name, broken := range map[string]cache.Cache{
@@ -157,7 +155,7 @@ func TestHistoriesOfBrokenCachesAreFoundOut(t *testing.T) {
 		"Get returns a mixture of values": mixed{whole()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for range 20 { // of those that depend on luck some may pass
+			for range 20 { // some need luck to be found out
 				h := new(cachetest.History)
 				h.Run(t.Context(), broken, 8, 100)
 				if err := h.Check(); err != nil {
@@ -170,8 +168,8 @@ func TestHistoriesOfBrokenCachesAreFoundOut(t *testing.T) {
 	}
 }
 
-// failing is a cache that tells of every tenth write that it failed, whether it
-// was done or not.
+// failing is a cache that returns an error for every tenth write, and has done half of
+// these.
 type failing struct {
 	cache.Cache
 	writes *atomic.Int64
@@ -201,8 +199,7 @@ func TestCallThatFailedMayHaveBeenDoneOrNot(t *testing.T) {
 	}
 }
 
-// What a cache told before it was lost with all that it held is missed, and the
-// check says what.
+// The check notices that all records were lost, and says what was answered before.
 func TestStoreThatComesBackEmptyIsFoundOut(t *testing.T) {
 	h := new(cachetest.History)
 	for range 2 {

@@ -11,17 +11,17 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// checkTime is how long the order of the calls on one record is looked for.
+// checkTime is how long to look for an order of the calls on one record.
 const checkTime = time.Minute
 
-// state is what a cache holds that does one call after the other: the number of
-// the value of one record, and what is counted.
+// state is the content of a cache that does one call after the other: the number of
+// the value of one record, and the totals of the limits.
 type state struct {
 	held   int
 	counts [len(historyLimits)]int64
 }
 
-// do is what such a cache does with a call, and answers.
+// do returns the state after a call, and the answer that such a cache gives.
 func (s state) do(c call) (state, answer) {
 	switch c.Method {
 	case "Get":
@@ -59,8 +59,8 @@ func (s state) count(limits []int) (state, answer) {
 	return with, told
 }
 
-// step returns the states that s may have become where a call was answered so;
-// none where it cannot have been.
+// step returns the possible states after a call that was given this answer. There are
+// none if such a cache would have given another.
 func (s state) step(c call, told answer) []any {
 	after, would := s.do(c)
 	switch told.Error {
@@ -75,15 +75,15 @@ func (s state) step(c call, told answer) []any {
 	return []any{after}
 }
 
-// model is state as porcupine wants it.
+// model describes state to porcupine.
 var model = (&porcupine.NondeterministicModel{
 	Init: func() []any { return []any{state{}} },
 	Step: func(s, c, told any) []any { return s.(state).step(c.(call), told.(answer)) },
 }).ToModel()
 
-// Check returns nil if some order of the calls explains all answers. Otherwise its
-// error names the first answer that no order explains, with what happened to the
-// same record, or to the counters, before it.
+// Check returns nil if there is an order of the calls that explains all answers.
+// Otherwise its error names the first answer that no order explains, and the calls on
+// the same record, or on the counters, that came before it.
 func (h *History) Check() error {
 	h.mu.Lock()
 	events := slices.Clone(h.events)
@@ -109,7 +109,7 @@ func (h *History) Check() error {
 	return nil
 }
 
-// explain looks for an order of the calls on one record.
+// explain looks for an order of the calls on one record that explains all answers.
 func explain(events []event) porcupine.CheckResult {
 	history := make([]porcupine.Event, 0, 2*len(events))
 	open := make(map[int]bool)

@@ -7,7 +7,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// valueTests hold that records of each kind come back as they were stored.
+// valueTests test that records of each kind come back as they were stored.
 func valueTests() (tests []scenario) {
 	for name, kind := range kinds {
 		tests = append(tests, scenario{name, func(t *testing.T, b bench) {
@@ -185,8 +185,8 @@ var replaceTests = []scenario{
 	}},
 }
 
-// staleTests hold that what was read before a change cannot be replaced after it,
-// even where the same value is back: a burned attempt stays burned.
+// staleTests test that a record that was read before a change cannot be replaced after
+// it, even if the same value is back: a burned attempt stays burned.
 func staleTests() (tests []scenario) {
 	for name, change := range map[string]struct {
 		make func(*testing.T, bench)

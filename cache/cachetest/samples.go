@@ -17,14 +17,14 @@ func key(kind cache.Kind, secret string) cache.Key {
 	return cache.Key{Kind: kind, Realm: "www.example.com", Secret: secret}
 }
 
-// kinds are those of all records, by name.
+// kinds are the kinds of all records, by name.
 var kinds = map[string]cache.Kind{
 	"session": cache.KindSession, "attempt": cache.KindAttempt, "press": cache.KindPress, "refusal": cache.KindRefusal,
 	"grant": cache.KindGrant, "claim": cache.KindClaim, "fingerprint": cache.KindFingerprint,
 }
 
-// sameRecord tells whether a store has handed back want as got. It may have cut
-// times to milliseconds.
+// sameRecord tells whether got is want, as a store returns it: with times cut to
+// milliseconds.
 func sameRecord(got, want *cache.Record) bool {
 	return sameValue(got.Value, want.Value.(*Value)) && got.Idle == want.Idle && got.Tags == want.Tags &&
 		sameTime(got.Expires, want.Expires) && sameTime(got.Touched, want.Touched)

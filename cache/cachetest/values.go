@@ -8,16 +8,15 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// Value is what the suite stores, under keys of all kinds: a cache does not look
-// into it.
+// Value is the value of all records of the suite, whatever their kind. To a cache it
+// means nothing.
 type Value struct {
 	Text  string
 	N     int
 	Bytes []byte
 }
 
-// value returns a Value all of whose fields tell n, so that a mixture of two is
-// seen.
+// value returns a Value with n in all fields, so that a mixture of two is noticed.
 func value(n int) *Value {
 	return &Value{Text: fmt.Sprintf("/é?n=%d&<\"\x00>", n), N: n, Bytes: append([]byte{0, 0xff}, fmt.Sprint(n)...)}
 }
@@ -29,9 +28,9 @@ func (v *Value) equal(other *Value) bool {
 	return v.Text == other.Text && v.N == other.N && bytes.Equal(v.Bytes, other.Bytes)
 }
 
-// Codec is the suite's cache.Codec: a cache under test that stores bytes is
-// opened with it. It knows a *Value and all kinds that are Stored, and fails
-// where a value is decoded as of another kind than it was encoded for.
+// Codec is the suite's cache.Codec, for caches that store bytes. It writes and reads a
+// *Value of every kind that is Stored. Reading a value as another kind than it was
+// written as is an error.
 type Codec struct{}
 
 // encoded is what Codec writes.
