@@ -131,76 +131,81 @@ func change(t *testing.T, path string, f func(*bbolt.Tx) error) {
 	}
 }
 
-func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
-	full := func(t *testing.T, path string) {
-		c := opened(t, path, nil)
-		for n := range 100 {
-			if err := c.Put(t.Context(), sessionKey(n), sessionRecord(n, time.Now().Add(time.Hour))); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := c.Close(); err != nil {
+// full makes a file with a hundred sessions.
+func full(t *testing.T, path string) {
+	c := opened(t, path, nil)
+	for n := range 100 {
+		if err := c.Put(t.Context(), sessionKey(n), sessionRecord(n, time.Now().Add(time.Hour))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for name, test := range map[string]struct {
-		make func(t *testing.T, path string)
-		want string
-	}{
-		"not a database": {func(t *testing.T, path string) { writeFile(t, path, bytes.Repeat([]byte("notes "), 4000)) }, "damaged or no bbolt database"},
-		"a few bytes":    {func(t *testing.T, path string) { writeFile(t, path, []byte("x")) }, "damaged"},
-		"of another program": {func(t *testing.T, path string) {
-			change(t, path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("theirs")); return err })
-		}, "not one of number_verify"},
-		"of a newer version": {func(t *testing.T, path string) {
-			full(t, path)
-			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("4")) })
-		}, `format "4"`},
-		"of an older version": {func(t *testing.T, path string) {
-			full(t, path)
-			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("2")) })
-		}, `the file has format "2", this version of number_verify reads "3": use the version that wrote it, or name another file`},
-		"a bucket missing": {func(t *testing.T, path string) {
-			full(t, path)
-			change(t, path, func(tx *bbolt.Tx) error { return tx.DeleteBucket(endsBucket) })
-		}, "damaged"},
-		"a record cut short": {func(t *testing.T, path string) {
-			full(t, path)
-			change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(recordsBucket).Put([]byte("short"), []byte("x")) })
-		}, "damaged"},
-		"a record without its end": {func(t *testing.T, path string) {
-			full(t, path)
-			change(t, path, func(tx *bbolt.Tx) error {
-				key, _ := tx.Bucket(endsBucket).Cursor().First()
-				return tx.Bucket(endsBucket).Delete(bytes.Clone(key))
-			})
-		}, "damaged"},
-		"truncated": {func(t *testing.T, path string) {
-			full(t, path)
-			info, err := os.Stat(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Truncate(path, info.Size()/2/4096*4096); err != nil {
-				t.Fatal(err)
-			}
-		}, "damaged"},
-		"overwritten in the middle": {func(t *testing.T, path string) {
-			full(t, path)
-			content, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			copy(content[2*4096:], bytes.Repeat([]byte{0xa5}, len(content)-2*4096))
-			writeFile(t, path, content)
-		}, "damaged"},
-		"a directory":  {func(t *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, "name a file in it"},
-		"no directory": {func(t *testing.T, path string) { _ = os.Remove(filepath.Dir(path)) }, "make its directory first"},
-		"in use": {func(t *testing.T, path string) {
-			c := opened(t, path, nil)
-			t.Cleanup(func() { _ = c.Close() })
-		}, "in use by another process"},
-	} {
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// unusable are files that cannot be used, and what the error says.
+var unusable = map[string]struct {
+	make func(t *testing.T, path string)
+	want string
+}{
+	"not a database": {func(t *testing.T, path string) { writeFile(t, path, bytes.Repeat([]byte("notes "), 4000)) }, "damaged or no bbolt database"},
+	"a few bytes":    {func(t *testing.T, path string) { writeFile(t, path, []byte("x")) }, "damaged"},
+	"of another program": {func(t *testing.T, path string) {
+		change(t, path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("theirs")); return err })
+	}, "not one of number_verify"},
+	"of a newer version": {func(t *testing.T, path string) {
+		full(t, path)
+		change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("4")) })
+	}, `format "4"`},
+	"of an older version": {func(t *testing.T, path string) {
+		full(t, path)
+		change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte("2")) })
+	}, `the file has format "2", this version of number_verify reads "3": use the version that wrote it, or name another file`},
+	"a bucket missing": {func(t *testing.T, path string) {
+		full(t, path)
+		change(t, path, func(tx *bbolt.Tx) error { return tx.DeleteBucket(endsBucket) })
+	}, "damaged"},
+	"a record cut short": {func(t *testing.T, path string) {
+		full(t, path)
+		change(t, path, func(tx *bbolt.Tx) error { return tx.Bucket(recordsBucket).Put([]byte("short"), []byte("x")) })
+	}, "damaged"},
+	"a record without its end": {func(t *testing.T, path string) {
+		full(t, path)
+		change(t, path, func(tx *bbolt.Tx) error {
+			key, _ := tx.Bucket(endsBucket).Cursor().First()
+			return tx.Bucket(endsBucket).Delete(bytes.Clone(key))
+		})
+	}, "damaged"},
+	"truncated": {func(t *testing.T, path string) {
+		full(t, path)
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, info.Size()/2/4096*4096); err != nil {
+			t.Fatal(err)
+		}
+	}, "damaged"},
+	"overwritten in the middle": {func(t *testing.T, path string) {
+		full(t, path)
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copy(content[2*4096:], bytes.Repeat([]byte{0xa5}, len(content)-2*4096))
+		writeFile(t, path, content)
+	}, "damaged"},
+	"a directory":  {func(t *testing.T, path string) { _ = os.Mkdir(path, 0o700) }, "name a file in it"},
+	"no directory": {func(t *testing.T, path string) { _ = os.Remove(filepath.Dir(path)) }, "make its directory first"},
+	"in use": {func(t *testing.T, path string) {
+		c := opened(t, path, nil)
+		t.Cleanup(func() { _ = c.Close() })
+	}, "in use by another process"},
+}
+
+func TestFileThatCannotBeUsedIsAnErrorAndLeftAlone(t *testing.T) {
+	for name, test := range unusable {
 		t.Run(name, func(t *testing.T) {
 			path := newPath(t)
 			test.make(t, path)

@@ -38,7 +38,7 @@ func Run(t *testing.T, open Opener) {
 		{"touch", touchTests},
 		{"find", findTests},
 		{"count", countTests},
-		{"ended context", []scenario{{"everything fails", testEndedContext}}},
+		{"ended context", []scenario{{"every call fails", testEndedContext}}},
 		{"close", closeTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
@@ -143,29 +143,18 @@ func (b bench) delete(t *testing.T, key cache.Key) {
 	}
 }
 
+// testEndedContext tests that a call whose caller has gone changes nothing, and that
+// its error is no miss, conflict or limit.
 func testEndedContext(t *testing.T, b bench) {
 	old := b.put(t, attemptKey, b.record(value(1)))
+	b.put(t, otherKey, b.record(value(2)))
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	tests := []struct {
-		name string
-		call func() error
-	}{
-		{"Get is a failure, not a miss", func() error { _, err := b.Get(ended, attemptKey); return err }},
-		{"Get of nothing is a failure, not a miss", func() error { _, err := b.Get(ended, otherKey); return err }},
-		{"Put changes nothing", func() error { return b.Put(ended, attemptKey, b.record(value(2))) }},
-		{"Replace changes nothing", func() error { return b.Replace(ended, attemptKey, old, b.record(value(3))) }},
-		{"Delete changes nothing", func() error { return b.Delete(ended, attemptKey.Ref()) }},
-		{"Find is a failure, not a miss", func() error { _, err := b.Find(ended, cache.Tag{1}); return err }},
-		{"Count is a failure, not a limit", func() error { _, err := b.Count(ended, []cache.Limit{perNumber}); return err }},
-		{"Uncount is a failure", func() error { return b.Uncount(ended, []cache.Counted{{Counter: perNumber.Counter()}}) }},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			if err := test.call(); !errors.Is(err, context.Canceled) {
-				t.Errorf("error is %v, want %v", err, context.Canceled)
-			}
-			b.holds(t, attemptKey, value(1))
-		})
+	for name, call := range calls(ended, b, old) {
+		if err := call(); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s = %v, want %v", name, err, context.Canceled)
+		}
+		b.holds(t, attemptKey, value(1))
+		b.holds(t, otherKey, value(2))
 	}
 }

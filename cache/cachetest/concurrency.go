@@ -1,6 +1,7 @@
 package cachetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -164,7 +165,7 @@ var closeTests = []scenario{
 		if err := b.Close(); err != nil {
 			t.Fatalf("Close: %v", err)
 		}
-		for name, call := range calls(t, b, attemptKey, old) {
+		for name, call := range calls(t.Context(), b, old) {
 			if err := call(); !errors.Is(err, cache.ErrClosed) {
 				t.Errorf("%s = %v, want ErrClosed", name, err)
 			}
@@ -176,19 +177,18 @@ var closeTests = []scenario{
 	{"a cache that is closed while in use never answers with a miss", testCloseInUse},
 }
 
-// calls returns calls of all methods of a cache except Close.
-func calls(t *testing.T, b bench, key cache.Key, old *cache.Record) map[string]func() error {
+// calls returns a call of each method of a cache except Close. old is under
+// attemptKey, and no call deletes it.
+func calls(ctx context.Context, b bench, old *cache.Record) map[string]func() error {
 	return map[string]func() error{
-		"Get":              func() error { _, err := b.Get(t.Context(), key); return err },
-		"Put":              func() error { return b.Put(t.Context(), key, b.record(value(1))) },
-		"Replace":          func() error { return b.Replace(t.Context(), key, old, b.record(value(2))) },
-		"Replace with nil": func() error { return b.Replace(t.Context(), key, nil, b.record(value(3))) },
-		"Delete":           func() error { return b.Delete(t.Context(), otherKey.Ref()) },
-		"Find":             func() error { _, err := b.Find(t.Context(), cache.Tag{1}); return err },
-		"Count":            func() error { _, err := b.Count(t.Context(), []cache.Limit{endless}); return err },
-		"Uncount": func() error {
-			return b.Uncount(t.Context(), []cache.Counted{{Counter: endless.Counter()}})
-		},
+		"Get":              func() error { _, err := b.Get(ctx, attemptKey); return err },
+		"Put":              func() error { return b.Put(ctx, attemptKey, b.record(value(4))) },
+		"Replace":          func() error { return b.Replace(ctx, attemptKey, old, b.record(value(2))) },
+		"Replace with nil": func() error { return b.Replace(ctx, attemptKey, nil, b.record(value(3))) },
+		"Delete":           func() error { return b.Delete(ctx, otherKey.Ref()) },
+		"Find":             func() error { _, err := b.Find(ctx, cache.Tag{1}); return err },
+		"Count":            func() error { _, err := b.Count(ctx, []cache.Limit{endless}); return err },
+		"Uncount":          func() error { return b.Uncount(ctx, []cache.Counted{{Counter: endless.Counter()}}) },
 	}
 }
 
@@ -197,7 +197,7 @@ func testCloseInUse(t *testing.T, b bench) {
 	var users sync.WaitGroup
 	var used, closed atomic.Int64
 	enough := make(chan struct{})
-	for name, call := range calls(t, b, attemptKey, old) {
+	for name, call := range calls(t.Context(), b, old) {
 		for range 4 {
 			users.Go(func() {
 				for closed.Load() == 0 {
