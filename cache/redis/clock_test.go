@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/numberverify/caddy-number-verify/cache"
-	"github.com/numberverify/caddy-number-verify/internal/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
 )
 
 // wrong returns a clock that is off by so much.

@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
-	"github.com/numberverify/caddy-number-verify/internal/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/wait"
 )
 
 // line is a slow line to a server: its answers take delay to arrive.
@@ -98,7 +99,7 @@ var attemptKey = key(cache.KindAttempt, "attempt")
 // answers waits until the server answers calls again.
 func answers(t *testing.T, c *Cache) {
 	t.Helper()
-	redistest.Eventually(t, "the server answers", func() bool {
+	wait.Until(t, "the server answers", func() bool {
 		_, err := c.Get(t.Context(), attemptKey)
 		return errors.Is(err, cache.ErrNotFound)
 	})
@@ -121,7 +122,7 @@ func TestLostConnectionByTLSToAServerFarAwayIsMadeAgain(t *testing.T) {
 	c := node(t, Options{Addresses: []string{line.addr}, Timeout: timeout, TLS: &tls.Config{RootCAs: trusted}})
 	answers(t, c)
 	line.cut()
-	redistest.Eventually(t, "the node has lost it", func() bool { return c.held.losses.Load() > 0 })
+	wait.Until(t, "the node has lost it", func() bool { return c.held.losses.Load() > 0 })
 	answers(t, c)
 }
 
@@ -134,10 +135,10 @@ func TestConnectionsThatFailTogetherAreAllClosed(t *testing.T) {
 	first.Start(t)
 	second.Start(t)
 	tried := slow.accepted.Load()
-	redistest.Eventually(t, "it was tried ten times", func() bool { return slow.accepted.Load() >= tried+10 })
-	redistest.Eventually(t, "of those no connection is left", func() bool { return slow.connections() <= 1 })
+	wait.Until(t, "it was tried ten times", func() bool { return slow.accepted.Load() >= tried+10 })
+	wait.Until(t, "of those no connection is left", func() bool { return slow.connections() <= 1 })
 	must(t, c.Close())
-	redistest.Eventually(t, "no connection is left", func() bool { return slow.connections() == 0 })
+	wait.Until(t, "no connection is left", func() bool { return slow.connections() == 0 })
 }
 
 func TestCloseWhileConnectingAgainLeavesNoConnection(t *testing.T) {
@@ -146,9 +147,9 @@ func TestCloseWhileConnectingAgainLeavesNoConnection(t *testing.T) {
 	answers(t, c)
 	line.delay.Store(int64(150 * time.Millisecond))
 	line.cut()
-	redistest.Eventually(t, "the node has lost it", func() bool { return c.held.losses.Load() > 0 && line.connections() == 0 })
+	wait.Until(t, "the node has lost it", func() bool { return c.held.losses.Load() > 0 && line.connections() == 0 })
 	go func() { _, _ = c.Get(context.Background(), attemptKey) }()
-	redistest.Eventually(t, "the node connects again", func() bool { return line.connections() == 1 })
+	wait.Until(t, "the node connects again", func() bool { return line.connections() == 1 })
 	must(t, c.Close())
-	redistest.Eventually(t, "no connection is left", func() bool { return line.connections() == 0 })
+	wait.Until(t, "no connection is left", func() bool { return line.connections() == 0 })
 }

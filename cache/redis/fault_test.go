@@ -14,7 +14,8 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
-	"github.com/numberverify/caddy-number-verify/internal/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/wait"
 )
 
 // timeout is that of a call in these tests, and margin the delay of a busy machine.
@@ -106,7 +107,7 @@ func TestServerThatComesLaterIsNoErrorAndNeedsNoRestart(t *testing.T) {
 	c := node(t, Options{Timeout: timeout}, server)
 	fails(t, c)
 	server.Start(t)
-	redistest.Eventually(t, "the node is connected", func() bool {
+	wait.Until(t, "the node is connected", func() bool {
 		return c.Put(t.Context(), sessionKey, sessionRecord()) == nil
 	})
 	holds(t, c, sessionKey)
@@ -136,7 +137,7 @@ func TestHeldSessionGoesOnForAWhileWithoutTheServer(t *testing.T) {
 					t.Fatalf("after %v: %v", time.Since(began), err)
 				}
 			}
-			redistest.Eventually(t, "it ends", func() bool {
+			wait.Until(t, "it ends", func() bool {
 				_, err := c.Get(t.Context(), sessionKey)
 				if errors.Is(err, cache.ErrNotFound) {
 					t.Fatal("a failure is taken for a miss")
@@ -149,7 +150,7 @@ func TestHeldSessionGoesOnForAWhileWithoutTheServer(t *testing.T) {
 			fails(t, c)
 
 			outage.end(server, t)
-			redistest.Eventually(t, "the node finds the server again", func() bool {
+			wait.Until(t, "the node finds the server again", func() bool {
 				_, err := c.Get(t.Context(), sessionKey)
 				return err == nil && !outage.gone || errors.Is(err, cache.ErrNotFound) && outage.gone
 			})
@@ -170,7 +171,7 @@ func TestSignOutOnOneNodeEndsTheSessionOnTheOther(t *testing.T) {
 		holds(t, b, key)
 		must(t, a.Delete(t.Context(), key.Ref()))
 		began := time.Now()
-		redistest.Eventually(t, "the other node has heard of it", func() bool {
+		wait.Until(t, "the other node has heard of it", func() bool {
 			_, err := b.Get(t.Context(), key)
 			return errors.Is(err, cache.ErrNotFound)
 		})
@@ -221,7 +222,7 @@ func TestOutageDoesNotReviveASessionThatWasEndedElsewhere(t *testing.T) {
 			holds(t, b, sessionKey)
 			before := b.held.changes.Load()
 			end(t, server, a)
-			redistest.Eventually(t, "the node has heard of it", func() bool { return b.held.changes.Load() > before })
+			wait.Until(t, "the node has heard of it", func() bool { return b.held.changes.Load() > before })
 			server.Kill()
 			if _, err := b.Get(t.Context(), sessionKey); !isFailure(err) {
 				t.Errorf("Get = %v, want a failure", err)
@@ -271,9 +272,9 @@ func TestOutageDoesNotReviveWhatWasFlushedLongAgo(t *testing.T) {
 	holds(t, c, sessionKey)
 	before := c.held.changes.Load()
 	server.Do(t, "FLUSHALL")
-	redistest.Eventually(t, "the node has heard of it", func() bool { return c.held.changes.Load() > before })
+	wait.Until(t, "the node has heard of it", func() bool { return c.held.changes.Load() > before })
 	flushed := time.Now()
-	redistest.Eventually(t, "stale_if_error is over", func() bool { return time.Since(flushed) > 100*time.Millisecond })
+	wait.Until(t, "stale_if_error is over", func() bool { return time.Since(flushed) > 100*time.Millisecond })
 	server.Kill()
 	if _, err := c.Get(t.Context(), sessionKey); !isFailure(err) {
 		t.Errorf("Get = %v, want a failure", err)
@@ -291,7 +292,7 @@ func TestServerThatOnlyAnswersWithErrorsIsAnOutage(t *testing.T) {
 	holds(t, c, sessionKey)
 	server.Do(t, "ACL", "SETUSER", "node", "-get")
 	began := time.Now()
-	redistest.Eventually(t, "the session ends", func() bool {
+	wait.Until(t, "the session ends", func() bool {
 		_, err := c.Get(t.Context(), sessionKey)
 		return isFailure(err)
 	})
@@ -337,7 +338,7 @@ func TestClusterThatLosesAPrimaryRecovers(t *testing.T) {
 		must(t, c.Put(t.Context(), name(i), sessionRecord()))
 		holds(t, c, name(i))
 	}
-	redistest.Eventually(t, "the replica has everything", func() bool {
+	wait.Until(t, "the replica has everything", func() bool {
 		return nodes[3].Do(t, "DBSIZE") == nodes[0].Do(t, "DBSIZE")
 	})
 	nodes[0].Kill()
@@ -348,11 +349,11 @@ func TestClusterThatLosesAPrimaryRecovers(t *testing.T) {
 			t.Fatalf("session %d after %v: %v", round%sessions, time.Since(began), err)
 		}
 	}
-	redistest.Eventually(t, "the replica has taken over", func() bool {
+	wait.Until(t, "the replica has taken over", func() bool {
 		return strings.Contains(nodes[3].Do(t, "ROLE"), "master")
 	})
 	for i := range sessions {
-		redistest.Eventually(t, "everything can be changed again", func() bool {
+		wait.Until(t, "everything can be changed again", func() bool {
 			return c.Put(t.Context(), key(cache.KindSession, fmt.Sprint("new ", i)), sessionRecord()) == nil
 		})
 		holds(t, c, name(i))

@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
-	"github.com/numberverify/caddy-number-verify/internal/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/wait"
 )
 
 // through lets clients use some nodes while fault happens to the server. It returns
@@ -30,7 +31,7 @@ func through(t *testing.T, h *cachetest.History, nodes []*Cache, fault func(fail
 		}
 		working.Wait()
 	}()
-	redistest.Eventually(t, "the clients are at work", func() bool { return h.Calls() > before+200 })
+	wait.Until(t, "the clients are at work", func() bool { return h.Calls() > before+200 })
 	fault(func() {
 		select {
 		case <-atWork:
@@ -119,7 +120,7 @@ func TestHistoryThroughFailovers(t *testing.T) {
 	explained(t, h, c)
 
 	primary, replica = replica, primary
-	redistest.Eventually(t, "the replica follows", func() bool {
+	wait.Until(t, "the replica follows", func() bool {
 		return strings.Contains(replica.Do(t, "INFO", "replication"), "master_link_status:up")
 	})
 	primary.Do(t, "ACL", "SETUSER", "default", "-psync", "-sync")
@@ -150,5 +151,5 @@ func prefixOn(t *testing.T, node *redistest.Server) string {
 
 func leads(t *testing.T, server *redistest.Server) {
 	t.Helper()
-	redistest.Eventually(t, "it leads", func() bool { return strings.Contains(server.Do(t, "ROLE"), "master") })
+	wait.Until(t, "it leads", func() bool { return strings.Contains(server.Do(t, "ROLE"), "master") })
 }

@@ -23,8 +23,8 @@ import (
 	"go.uber.org/zap/zaptest"
 
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
-	"github.com/numberverify/caddy-number-verify/internal/redistest"
 	"github.com/numberverify/caddy-number-verify/test/manual"
+	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
 )
 
 // provisioned reads input as it follows the word cache in a Caddyfile.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
-	"github.com/numberverify/caddy-number-verify/internal/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
 )
 
 func TestConformance(t *testing.T) {

@@ -10,7 +10,8 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
-	"github.com/numberverify/caddy-number-verify/internal/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
+	"github.com/numberverify/caddy-number-verify/test/stage/wait"
 )
 
 // Somebody who can write to the server must not be able to turn a record into another.
@@ -24,7 +25,7 @@ func TestRecordCopiedToAnotherKeyDoesNotOpen(t *testing.T) {
 	if got := server.Do(t, "COPY", c.recordKey(sessionKey.Ref()), c.recordKey(other.Ref()), "REPLACE"); got != "1" {
 		t.Fatalf("COPY: %s", got)
 	}
-	redistest.Eventually(t, "the copy is no session", func() bool {
+	wait.Until(t, "the copy is no session", func() bool {
 		_, err := c.Get(t.Context(), other)
 		return errors.Is(err, cache.ErrNotFound)
 	})
@@ -64,7 +65,7 @@ func TestDamagedRecordIsReplacedButAClaimStays(t *testing.T) {
 				t.Errorf("%q: claimed again: %v", damaged, err)
 			}
 		}
-		redistest.Eventually(t, "it is no session", func() bool {
+		wait.Until(t, "it is no session", func() bool {
 			_, err := c.Get(t.Context(), sessionKey)
 			return errors.Is(err, cache.ErrNotFound)
 		})

@@ -32,7 +32,7 @@ var guests = []string{"verifier/dqe", "cache/memory", "cache/bolt", "cache/redis
 
 // outside are folders whose packages may import everything.
 var outside = []string{
-	"examples/", "test/", "verifier/verifiertest", "cache/cachetest", "internal/adversary", "internal/redistest",
+	"examples/", "test/", "verifier/verifiertest", "cache/cachetest",
 }
 
 // floor returns the floor that a package is on, counted from the top, or -1.

@@ -9,15 +9,12 @@ import (
 	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
-// Root is the folder of the repository, seen from any package of the module.
-func Root() (string, error) { return manual.Root() }
-
 // Caddyfiles are all of the repository by name: the files by their path from the
 // root, and the blocks of the documentation by page and first line, such as
 // "README.md: www.example.com {".
 func Caddyfiles(t testing.TB) map[string]string {
 	t.Helper()
-	root, err := Root()
+	root, err := manual.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

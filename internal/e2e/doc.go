@@ -1,3 +1,0 @@
-// Package e2e drives a real Chromium through a real Caddy with the gate in
-// front of a site.
-package e2e

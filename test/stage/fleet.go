@@ -1,0 +1,88 @@
+package stage
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/numberverify/caddy-number-verify/examples/simulator"
+)
+
+// Fleet is a stage whose site is served by several Caddys, each a process of its
+// own, behind a load balancer at Addr.
+type Fleet struct {
+	*Stage
+	Nodes []*Node
+	// next chooses the node of the next request.
+	next atomic.Int64
+}
+
+// Node is one of them.
+type Node struct {
+	*Process
+	// Addr is its own host:port, past the balancer.
+	Addr  string
+	admin string
+}
+
+// NewFleet starts n nodes with a site, in which NODE is the port of each, and CACHE
+// the line or block of its cache.
+func NewFleet(t testing.TB, options simulator.Options, n int, site, cache string) *Fleet {
+	t.Helper()
+	f := &Fleet{Stage: New(t, options)}
+	balancer := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			node := f.Nodes[int(f.next.Load())%len(f.Nodes)]
+			r.SetURL(&url.URL{Scheme: "http", Host: node.Addr})
+			r.Out.Host = r.In.Host
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+	})
+	t.Cleanup(balancer.Close)
+	f.Addr = strings.TrimPrefix(balancer.URL, "http://")
+	for range n {
+		f.AddNode(site, cache)
+	}
+	return f
+}
+
+// AddNode starts another node. One that is no gate logs at INFO: reverse_proxy tells
+// operators' addresses at DEBUG.
+func (f *Fleet) AddNode(site, cache string) *Node {
+	f.T.Helper()
+	node := &Node{Addr: FreeAddr(f.T), admin: FreeAddr(f.T)}
+	log := filepath.Join(f.T.TempDir(), "caddy.log")
+	f.nodeLogs = append(f.nodeLogs, log)
+	level := f.LogLevel
+	if !strings.Contains(site, "number_verify") {
+		f.LogLevel = "INFO"
+	}
+	text := f.caddyfile(node.admin, log, "", strings.NewReplacer("CACHE", cache, "NODE", Port(node.Addr)).Replace(site))
+	f.LogLevel = level
+	node.Process = newProcess(f.T, text, func() bool {
+		answer, err := http.Get("http://" + node.Addr + "/")
+		return err == nil && answer.Body.Close() == nil
+	})
+	f.Nodes = append(f.Nodes, node)
+	node.Start()
+	return node
+}
+
+// Reload has the node load its configuration anew.
+func (n *Node) Reload() {
+	n.t.Helper()
+	if out, err := n.command("reload", "--force", "--address", n.admin, "--config", n.file, "--adapter", "caddyfile").CombinedOutput(); err != nil {
+		n.t.Errorf("reload: %v: %s", err, out)
+	}
+}
+
+// On has the balancer send everything to that node from now on.
+func (f *Fleet) On(node int) { f.next.Store(int64(node)) }
+
+// OnNext has it send everything to the next one.
+func (f *Fleet) OnNext() { f.next.Add(1) }

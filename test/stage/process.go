@@ -1,0 +1,118 @@
+package stage
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+// Binary is the Caddy that processes run, an absolute path; "" for one of the test's
+// own modules, for which TestMain has to call Main.
+var Binary string
+
+// isCaddy has a test binary be Caddy.
+const isCaddy = "STAGE_IS_CADDY"
+
+// Main is to be called first by TestMain: where the process was started as a Caddy,
+// it is one, with the command line that it was given, and does not return.
+func Main() {
+	if os.Getenv(isCaddy) != "" {
+		caddycmd.Main()
+		os.Exit(0)
+	}
+}
+
+// Process is a Caddy in a process of its own, which ends with the test.
+type Process struct {
+	t testing.TB
+	// file is its Caddyfile, serves tells whether it answers.
+	file   string
+	serves func() bool
+	cmd    *exec.Cmd
+	ended  chan error
+}
+
+// newProcess prepares a Caddy of an expanded Caddyfile, and does not start it.
+func newProcess(t testing.TB, caddyfile string, serves func() bool) *Process {
+	t.Helper()
+	p := &Process{t: t, file: filepath.Join(t.TempDir(), "Caddyfile"), serves: serves}
+	if err := os.WriteFile(p.file, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	return p
+}
+
+// RunWith starts a Caddy in a process of its own with sites, which are expanded, and
+// more global options. It returns once serves returns true.
+func (s *Stage) RunWith(global, sites string, serves func() bool) *Process {
+	s.T.Helper()
+	p := newProcess(s.T, s.caddyfile("off", s.LogFile, global, sites), serves)
+	p.Start()
+	return p
+}
+
+// command is Caddy's own command line.
+func (p *Process) command(args ...string) *exec.Cmd {
+	binary := Binary
+	if binary == "" {
+		binary = os.Args[0]
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(os.Environ(), isCaddy+"=1")
+	return cmd
+}
+
+// Start starts Caddy and waits until it serves.
+func (p *Process) Start() {
+	p.t.Helper()
+	if err := p.start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *Process) start() error {
+	p.cmd = p.command("run", "--config", p.file, "--adapter", "caddyfile")
+	var out bytes.Buffer
+	p.cmd.Stdout, p.cmd.Stderr = &out, &out
+	if err := p.cmd.Start(); err != nil {
+		p.cmd = nil
+		return err
+	}
+	p.ended = make(chan error, 1)
+	go func(cmd *exec.Cmd, ended chan<- error) { ended <- cmd.Wait() }(p.cmd, p.ended)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); time.Since(began) < time.Minute; {
+		select {
+		case err := <-p.ended:
+			p.cmd = nil
+			return fmt.Errorf("Caddy ended: %w\n%s", err, &out)
+		case <-tick.C:
+		}
+		if p.serves() {
+			return nil
+		}
+	}
+	return errors.New("Caddy does not serve")
+}
+
+// Kill ends Caddy at once.
+func (p *Process) Kill() {
+	if p.cmd == nil {
+		return
+	}
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+	p.cmd = nil
+}
+
+// PID is that of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
