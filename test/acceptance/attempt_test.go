@@ -1,7 +1,6 @@
 package acceptance_test
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"strings"
@@ -126,92 +125,6 @@ func TestOperatorThatNeverSendsTheVisitorBackLeavesHimAFreshStart(t *testing.T) 
 	}
 }
 
-// TestForwardedOperatorLinkDoesNotOpenTheGate tells the attack in its order: a
-// stranger starts a verification of the victim's number, and has the victim's
-// phone open the operator's link.
-func TestForwardedOperatorLinkDoesNotOpenTheGate(t *testing.T) {
-	for name, victimVisitedBefore := range map[string]bool{"victim with cookies of the site": true, "victim without": false} {
-		t.Run(name, func(t *testing.T) {
-			w := stage.New(t, simulator.Options{})
-			w.Load(account)
-			stranger, victim := w.Visitor(), w.Visitor()
-			if victimVisitedBefore {
-				victim.Open("/.number-verify/")
-			}
-			link := stranger.Start("/account/", "06 39 98 00 01").Location()
-			callback := victim.Open(link).Location() // the operator recognises the victim's SIM
-			burned := victim.Follow(victim.Open(callback))
-			if burned.Code() != "browser_mismatch" || burned.StatusCode != http.StatusForbidden {
-				t.Errorf("the victim reads %d %q", burned.StatusCode, burned.Code())
-			}
-			if !strings.Contains(burned.Body, `href="/.number-verify/`) {
-				t.Error("the page offers no fresh start")
-			}
-			// Even with the callback in hand the stranger gets nowhere.
-			for range 3 {
-				after := stranger.Follow(stranger.Open(callback))
-				if after.Code() != "browser_mismatch" {
-					t.Errorf("the stranger reads %d %q", after.StatusCode, after.Code())
-				}
-			}
-			if again := stranger.Follow(stranger.Open("/account/")); strings.Contains(again.Body, "upstream saw") {
-				t.Error("the stranger is in")
-			}
-			if calls := w.Provider.Calls(); calls.Result != 0 {
-				t.Errorf("a burned attempt's result was asked for %d times", calls.Result)
-			}
-			if got := w.Upstream.Take(); len(got) != 0 {
-				t.Errorf("%d requests reached the upstream", len(got))
-			}
-		})
-	}
-}
-
-func TestAnotherBrowserBurnsAnAttemptThatIsPending(t *testing.T) {
-	w := stage.New(t, simulator.Options{PendingFor: 3 * time.Second})
-	w.Load(account)
-	visitor, other := w.Visitor(), w.Visitor()
-	callback := visitor.Callback("/account/", "06 39 98 00 04")
-	waiting := visitor.Open(callback)
-	if !strings.Contains(waiting.Location(), "/wait/") {
-		t.Fatalf("the callback leads to %s", waiting.Location())
-	}
-	if burned := other.Follow(other.Open(callback)); burned.Code() != "browser_mismatch" {
-		t.Errorf("the other browser reads %q", burned.Code())
-	}
-	if end := visitor.Arrive(waiting); end.Code() != "browser_mismatch" || len(w.Upstream.Take()) != 0 {
-		t.Errorf("the visitor ends on %q", end.Code())
-	}
-}
-
-func TestOperatorLinkThatRevealsTheNonceIsRefused(t *testing.T) {
-	leaks := map[string]func(operator, nonce, token string) string{
-		"raw nonce":             func(o, nonce, _ string) string { return o + "?n=" + nonce },
-		"nonce in the path":     func(o, nonce, _ string) string { return o + "/" + nonce },
-		"nonce in the fragment": func(o, nonce, _ string) string { return o + "#" + nonce },
-		"percent-encoded nonce": func(o, nonce, _ string) string { return o + "?n=" + percent(nonce) },
-		"base64 of the nonce":   func(o, nonce, _ string) string { return o + "?n=" + base64.StdEncoding.EncodeToString([]byte(nonce)) },
-		"base64 of the callback": func(o, nonce, _ string) string {
-			return o + "?n=" + base64.RawURLEncoding.EncodeToString([]byte("http://x/callback?state="+nonce))
-		},
-		"raw token":             func(o, _, token string) string { return o + "?t=" + token },
-		"percent-encoded token": func(o, _, token string) string { return o + "?t=" + percent(token) },
-	}
-	for name, leak := range leaks {
-		t.Run(name, func(t *testing.T) {
-			w := stage.New(t, simulator.Options{OperatorURL: func(operator, redirectURI, token string) string {
-				return leak(operator, stage.Parameter(redirectURI, "state"), token)
-			}})
-			w.Load(account)
-			visitor := w.Visitor()
-			end := visitor.Start("/account/", "06 39 98 00 01")
-			if end.StatusCode != http.StatusServiceUnavailable || end.Code() != "provider_unavailable" {
-				t.Errorf("the start answers %d %q", end.StatusCode, end.Code())
-			}
-		})
-	}
-}
-
 func TestFiftyEqualCallbacksMakeOneResultCallAndOneSession(t *testing.T) {
 	release := make(chan struct{})
 	var once sync.Once
@@ -287,8 +200,8 @@ func TestImpatientTapIsNotBilledTwice(t *testing.T) {
 	visitor := w.Visitor()
 	form := visitor.Follow(visitor.Open("/account/"))
 	var group sync.WaitGroup
-	links := make(chan string, 5)
-	for range 5 {
+	links := make(chan string, 50)
+	for range 50 {
 		group.Go(func() { links <- visitor.Submit(form, "06 39 98 00 01").Location() })
 	}
 	group.Wait()
@@ -371,26 +284,6 @@ func TestResultThatFailsInTransportIsAskedForThreeTimes(t *testing.T) {
 	}
 }
 
-func TestSessionIDIsRotatedAndAPlantedOneIsNoSession(t *testing.T) {
-	w := stage.New(t, simulator.Options{})
-	w.Load(account)
-	visitor := w.Visitor()
-	planted := strings.Repeat("A", 43)
-	visitor.Plant(stage.SessionCookie, planted)
-	visitor.Verify("/account/", "06 39 98 00 01")
-	first := visitor.Cookie(stage.SessionCookie)
-	if first == planted || first == "" {
-		t.Error("the planted id became the session")
-	}
-	visitor.Arrive(visitor.Submit(visitor.Open("/.number-verify/"), "06 39 98 00 01"))
-	if visitor.Cookie(stage.SessionCookie) == first {
-		t.Error("a second verification kept the id")
-	}
-	if a := w.Thief(stage.SessionCookie, first).Open("/account/"); a.StatusCode != http.StatusSeeOther {
-		t.Errorf("the old session still passes: %d", a.StatusCode)
-	}
-}
-
 func TestCallbackStaysOutOfLogsAndAddressBar(t *testing.T) {
 	w := stage.New(t, simulator.Options{})
 	w.Load(strings.Replace(account, "reverse_proxy", "log\n\treverse_proxy", 1))
@@ -403,11 +296,4 @@ func TestCallbackStaysOutOfLogsAndAddressBar(t *testing.T) {
 		t.Errorf("Referrer-Policy: %q", got)
 	}
 	// the stage searches the logs for token and nonce
-}
-func percent(s string) string {
-	var b strings.Builder
-	for i := range len(s) {
-		fmt.Fprintf(&b, "%%%02x", s[i])
-	}
-	return b.String()
 }

@@ -280,20 +280,6 @@ func TestOldSessionDoesNotPassAStepUpByAnotherReadingOfThePath(t *testing.T) {
 	}
 }
 
-func TestPublicPathsWithOddCharactersStayOpen(t *testing.T) {
-	w := stage.New(t, simulator.Options{})
-	w.Load(account)
-	for _, path := range []string{
-		"/", "/public/", "/files/a%2Fb", "/files/a%2fb%2F", "/wiki/What%3F", "/wiki/C%23", "/a;v=1/b", "/a;jsessionid=1", "/public//x", "//public", "/public/./x",
-		"/public/../x", "/public/a%252Fb", "/100%25", "/caf%C3%A9/", "/a%5Cb", "/accounts/", "/my/account/", "/x%2faccount", "/files/..%2faccounts",
-	} {
-		a := w.Get(path)
-		if got := w.Upstream.Take(); a.StatusCode != http.StatusOK || len(got) != 1 {
-			t.Errorf("%s answers %d", path, a.StatusCode)
-		}
-	}
-}
-
 // The gate stands behind what changes paths: try_files, uri and rewrite run before
 // it, and what they leave is not what the visitor asked for.
 func TestPathThatIsRewrittenBeforeTheGateIsNoWayAround(t *testing.T) {
@@ -462,7 +448,11 @@ func TestErrorRouteOfTheDocumentationShowsTheSiteAPathOfItsOwn(t *testing.T) {
 	if len(got) != 1 || got[0].URL.Path != "/errors/401" {
 		t.Fatalf("arrived: %v", got)
 	}
-	checkVouched(t, got[0], false)
+	for name := range got[0].Header {
+		if strings.HasPrefix(strings.ReplaceAll(strings.ToLower(name), "~", "-"), "x-verified-") {
+			t.Errorf("%s arrived", name)
+		}
+	}
 }
 
 func TestApplicationsPreflightPassesWhereTheMatcherLeavesItOut(t *testing.T) {

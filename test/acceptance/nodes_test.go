@@ -117,24 +117,6 @@ func TestNodeKilledDuringAStartDoesNotHoldUpTheNextPress(t *testing.T) {
 	}
 }
 
-func TestCallbackReplayedOnTheOtherNodeOpensNothingForAnotherBrowser(t *testing.T) {
-	f := stage.NewFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
-	visitor, thief := f.Visitor(), f.Visitor()
-	thief.Follow(thief.Open("/account/"))
-	f.On(0)
-	callback := visitor.Callback("/account/", "06 39 98 00 01")
-	f.On(1)
-	if a := thief.Arrive(thief.Open(callback)); a.Code() != "browser_mismatch" {
-		t.Errorf("the thief sees %q", a.Code())
-	}
-	f.On(0)
-	if a := visitor.Arrive(visitor.Open(callback)); a.Code() != "browser_mismatch" {
-		t.Errorf("the attempt is not burned on the first node: %q", a.Code())
-	}
-	thief.Refused("/account/")
-	visitor.Refused("/account/")
-}
-
 // Visitors verify, come back and sign out on nodes chosen at random while these
 // are reloaded and killed. A request that a dying node swallowed is repeated, as
 // a visitor does. What was told must hold: no session may be lost, and no gate

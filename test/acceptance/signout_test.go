@@ -15,19 +15,6 @@ import (
 	"github.com/numberverify/caddy-number-verify/test/stage/wait"
 )
 
-func TestAttemptThatWaitsInAnotherTabDoesNotVerifyAfterTheSignOut(t *testing.T) {
-	w := stage.New(t, simulator.Options{})
-	w.Load(account)
-	visitor := w.Visitor()
-	callback := visitor.Open(visitor.Start("/account/?other=tab", "06 39 98 00 01").Location()).Location()
-	visitor.Verify("/account/", "06 39 98 00 01")
-	visitor.SignOut()
-	w.Upstream.Take()
-	if end := visitor.Arrive(visitor.Open(callback)); end.Code() != "attempt_unknown" || len(w.Upstream.Take()) != 0 {
-		t.Errorf("the other tab ends on %s with %q", end.Request.URL.Path, end.Code())
-	}
-}
-
 func TestSignOutEndsWhatParallelTabsWereGiven(t *testing.T) {
 	w := stage.New(t, simulator.Options{})
 	w.Load(account)

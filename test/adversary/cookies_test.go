@@ -59,6 +59,8 @@ var broken = []crumbs{
 	{vector{"doubled on two lines", tossed}, []string{"NAME=ID", "NAME=OTHER"}},
 	{vector{"doubled, one empty", tossed}, []string{"NAME=ID; NAME="}},
 	{vector{"doubled, one without a value", tossed}, []string{"NAME=ID; NAME"}},
+	{vector{"doubled, one with a blank before its equal sign", tossed}, []string{"NAME =x; NAME=ID"}},
+	{vector{"doubled, one made up, one without a value", tossed}, []string{"NAME=" + strings.Repeat("A", 43) + "; ; ;NAME"}},
 	{vector{"doubled, far apart", tossed}, []string{"NAME=ID; " + strings.Repeat("a=b; ", 100) + "NAME=OTHER"}},
 	{vector{"a hundred", tossed}, []string{strings.Repeat("NAME=ID; ", 100)}},
 

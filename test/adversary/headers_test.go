@@ -25,6 +25,7 @@ const (
 	tunnel         = "CVE-2026-88008 (Traefik): an upgrade that the proxy passes on becomes a tunnel past it"
 	parsing        = "CVE-2019-16276 (Go) and its kind: field lines that two parsers read in two ways"
 	otherAddress   = "CVE-2026-40575 (oauth2-proxy), GHSA-6384-m2mw-rf54 (Traefik): a header that tells another address than the request's own"
+	otherKind      = "a kind of request that is passed on before anybody looks at its session"
 )
 
 const gatesHeader = "X-Verified-Number: " + forged
@@ -112,6 +113,9 @@ var forgeries = []forgery{
 	{vector: vector{"another method", otherAddress}, fields: []string{"X-HTTP-Method-Override: OPTIONS", "X-Method-Override: HEAD"}},
 	{vector: vector{"a request from this machine", otherAddress}, fields: []string{"X-Forwarded-For: 127.0.0.1", "X-Real-IP: 127.0.0.1", "Forwarded: for=127.0.0.1;proto=https;host=localhost", "True-Client-IP: ::1"}},
 	{vector: vector{"a health check", "CVE-2026-34457 (oauth2-proxy): a browser's name that passes everywhere"}, fields: []string{"User-Agent: GoogleHC/1.0 kube-probe/1.30"}},
+	{vector: vector{"an event stream", otherKind}, fields: []string{"Accept: text/event-stream"}},
+	{vector: vector{"a frame", otherKind}, fields: []string{"Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: iframe"}},
+	{vector: vector{"an expectation", otherKind}, fields: []string{"Expect: 100-continue"}},
 	{vector: vector{"a preflight", otherAddress}, fields: []string{"Origin: https://evil.example", "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: X-Verified-Number"}},
 }
 

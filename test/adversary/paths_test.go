@@ -77,6 +77,10 @@ var paths = []spelling{
 	{vector{"a question mark, encoded", encoded}, "/account/%3fa=b"},
 	{vector{"a number sign, encoded", encoded}, "/account/%23"},
 	{vector{"a number sign as it is", otherPath}, "/account/#/public"},
+	{vector{"slashes alone", otherPath}, "//"},
+	{vector{"an encoded slash alone", encoded}, "/%2F"},
+	{vector{"a parameter alone", otherPath}, "/;/"},
+	{vector{"a long query", otherPath}, "/?" + strings.Repeat("a", 4000)},
 
 	{vector{"an image", exempt}, "/account/x.png"},
 	{vector{"robots.txt", exempt}, "/account/robots.txt"},
@@ -90,6 +94,11 @@ var paths = []spelling{
 	{vector{"through the gate's path with a parameter", exempt}, "/.number-verify/..;/account/"},
 	{vector{"the gate's path within", exempt}, "/account/.number-verify/status"},
 	{vector{"the gate's path in upper case", exempt}, "/.NUMBER-VERIFY/../account/"},
+	{vector{"the gate's path in upper case, alone", exempt}, "/.NUMBER-VERIFY/"},
+	{vector{"a name that begins like the gate's", exempt}, "/.number-verify-not"},
+	{vector{"the gate's path, two slashes before", exempt}, "//.number-verify/status"},
+	{vector{"the gate's path, two slashes behind", exempt}, "/.number-verify//"},
+	{vector{"an endpoint with a segment behind it", exempt}, "/.number-verify/start/x"},
 	{vector{"an endpoint with more behind it", exempt}, "/.number-verify/status/../../account/"},
 	{vector{"the callback with more behind it", exempt}, "/.number-verify/callback/../../account/?state=x"},
 
@@ -101,6 +110,8 @@ var paths = []spelling{
 	{vector{"somebody's name", otherTarget}, "http://a:b@SITE/account/"},
 	{vector{"an opaque target", otherTarget}, "http:/account/"},
 	{vector{"a scheme in the path", otherTarget}, "/http://SITE/account/"},
+	{vector{"the front page of another site", otherTarget}, "http://evil.example/"},
+	{vector{"an asterisk", otherTarget}, "*"},
 	{vector{"no slash", otherTarget}, "account/"},
 }
 

@@ -299,7 +299,7 @@ func badLinks() []lie {
 			if u, err := url.Parse(value); err == nil && u.Query().Has("state") {
 				value = u.Query().Get("state")
 			}
-			has("url", fmt.Sprintf("%q", "https://operator.example/?x="+spelled(value)))(w, r, honest)
+			has("url", fmt.Sprintf("%q", "https://operator.example/"+spelled(value)))(w, r, honest)
 		}, unavailable}
 	}
 	percent := func(s string) string {
@@ -309,18 +309,26 @@ func badLinks() []lie {
 		}
 		return b.String()
 	}
+	in := func(encode func(string) string) func(string) string {
+		return func(s string) string { return "?x=" + encode(s) }
+	}
 	plain := func(s string) string { return s }
 	all := []lie{
-		secret("the nonce in the link", "redirect_uri", plain),
-		secret("the nonce in the link, encoded", "redirect_uri", percent),
-		secret("the nonce in the link, encoded twice", "redirect_uri", func(s string) string { return url.QueryEscape(percent(s)) }),
-		secret("the nonce in the link, in base64", "redirect_uri", func(s string) string { return base64.StdEncoding.EncodeToString([]byte("a" + s)) }),
-		secret("the nonce in the link, in base64 for addresses", "redirect_uri", func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte("ab" + s)) }),
-		secret("the nonce in the link, in hexadecimal", "redirect_uri", func(s string) string { return hex.EncodeToString([]byte(s)) }),
-		secret("the nonce in the link, in upper case hexadecimal", "redirect_uri", func(s string) string { return strings.ToUpper(hex.EncodeToString([]byte(s))) }),
-		secret("the token in the link", "token", plain),
-		secret("the token in the link, encoded", "token", percent),
-		secret("the token in the link, in base64", "token", func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }),
+		secret("the nonce in the link", "redirect_uri", in(plain)),
+		secret("the nonce in the link's path", "redirect_uri", plain),
+		secret("the nonce in the link's fragment", "redirect_uri", func(s string) string { return "#" + s }),
+		secret("the nonce in the link, encoded", "redirect_uri", in(percent)),
+		secret("the nonce in the link, encoded twice", "redirect_uri", in(func(s string) string { return url.QueryEscape(percent(s)) })),
+		secret("the nonce in the link, in base64", "redirect_uri", in(func(s string) string { return base64.StdEncoding.EncodeToString([]byte("a" + s)) })),
+		secret("the nonce in the link, in base64 for addresses", "redirect_uri", in(func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte("ab" + s)) })),
+		secret("the callback in the link, in base64", "redirect_uri", in(func(s string) string {
+			return base64.RawURLEncoding.EncodeToString([]byte("http://x/callback?state=" + s))
+		})),
+		secret("the nonce in the link, in hexadecimal", "redirect_uri", in(func(s string) string { return hex.EncodeToString([]byte(s)) })),
+		secret("the nonce in the link, in upper case hexadecimal", "redirect_uri", in(func(s string) string { return strings.ToUpper(hex.EncodeToString([]byte(s))) })),
+		secret("the token in the link", "token", in(plain)),
+		secret("the token in the link, encoded", "token", in(percent)),
+		secret("the token in the link, in base64", "token", in(func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) })),
 		link("a link that breaks its line", func(honest string) string { return honest + "\r\nSet-Cookie: number-verify=evil" }),
 		link("a link with somebody's name", func(honest string) string { return strings.Replace(honest, "://", "://a:b@", 1) }),
 		link("a link with a blank", func(honest string) string { return strings.Replace(honest, "://", ":// ", 1) }),

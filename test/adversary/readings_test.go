@@ -301,6 +301,7 @@ func TestPublicPathsWithSlashesSemicolonsAndDotsGoOnWorking(t *testing.T) {
 		"/", "/files/a%2Fb", "/files/a%252Fb", "/wiki/What%3F", "/wiki/AC%2FDC", "/a;v=1/b", "/a;account/b", "/b;jsessionid=1",
 		"//public//x", "/public/./x", "/public/x/../y", "/public/%2e%2e/x", "/public/..%2fx", "/public/%252e%252e%252fx",
 		"/public/a%5Cb", "/public\\x", "/C%23/%3B", "/100%25", "/public/..hidden", "/...", "/public/?/account/", "/public?a=/../account/",
+		"/files/a%2fb%2F", "/wiki/C%23", "/a;jsessionid=1", "/public//x", "//public", "/caf%C3%A9/", "/a%5Cb", "/x%2faccount", "/files/..%2faccounts",
 		"/accounts/", "/accountant", "/my/account/", "/my//account", "/my%2faccount/x", "/public/a%00b", "/public/", "/%E2%82%AC/%F0%9F%93%B1",
 	}
 	for _, to := range targets(1, perSeed, "public", "x", "files", "wiki") {
