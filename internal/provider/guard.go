@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -18,12 +19,27 @@ func (e foreignError) Error() string {
 	return "an error of type " + e.kind + ", which is no *verifier.Error that can be read"
 }
 
+// cause is the cause of a verifier's error, read once. Its methods are the gate's own:
+// those of the verifier's error may panic, also where nobody would catch it.
+type cause struct {
+	text string
+	// canceled says that the visitor went away.
+	canceled bool
+}
+
+// Error implements error.
+func (c cause) Error() string { return c.text }
+
+// Is makes a canceled one match context.Canceled.
+func (c cause) Is(target error) bool { return c.canceled && target == context.Canceled }
+
 // guarded calls the verifier. Its panic becomes an error that refuses: it must not
-// end Caddy, nor keep what the caller holds. All its errors can be logged.
+// end Caddy, nor keep what the caller holds. All its errors can be logged, and none
+// that is returned runs code of the verifier's.
 func (p *Provider) guarded(step string, call func() error) (err error) {
 	defer func() {
-		if cause := recover(); cause != nil {
-			p.journal.VerifierPanicked(step, cause)
+		if panicked := recover(); panicked != nil {
+			p.journal.VerifierPanicked(step, panicked)
 			err = &verifier.Error{Call: step, Err: errPanicked}
 		}
 	}()
@@ -37,5 +53,8 @@ func (p *Provider) guarded(step string, call func() error) (err error) {
 	}
 	fit := *told
 	fit.Operator = OperatorName(told.Operator)
+	if told.Err != nil {
+		fit.Err = cause{told.Err.Error(), errors.Is(told.Err, context.Canceled)}
+	}
 	return &fit
 }

@@ -108,6 +108,24 @@ func TestNilErrorOfAVerifierNeitherEndsCaddyNorLetsAnybodyIn(t *testing.T) {
 	}
 }
 
+// A cause that is a nil *verifier.Error panics when it is unwrapped, which the breaker
+// does in the goroutine of a result.
+func TestErrorWhoseCausePanicsNeitherEndsCaddyNorLetsAnybodyIn(t *testing.T) {
+	w := onBroken(t)
+	for _, step := range []string{"start", "callback", "result"} {
+		guest.FailIn(step, func(string) error { return &verifier.Error{Call: step, Err: (*verifier.Error)(nil)} })
+		b := w.Visitor()
+		if end := b.Verify("/account/", "06 39 98 00 01"); end.Code() != "provider_unavailable" {
+			t.Errorf("%s: ends at %s with %d %q", step, end.Request.URL.Path, end.StatusCode, end.Code())
+		}
+		if a := b.Fetch("/account/"); a.StatusCode < 400 {
+			t.Errorf("%s: lets him in: %d", step, a.StatusCode)
+		}
+		guest.FailIn("", nil)
+		b.ArrivesAt("/account/again") // nothing is held for ever
+	}
+}
+
 // The stage searches its log for the number, which net/http would write there.
 func TestPanicOfAVerifierOverANumberIsARefusalAndNotLoggedAsText(t *testing.T) {
 	w := onBroken(t)
