@@ -75,7 +75,7 @@ func Get[T any](ctx context.Context, l *Ledger, key Key[T]) (Entry[T], error) {
 		return entry, err
 	}
 	value, ok := rec.Value.(*T)
-	if !ok {
+	if !ok || value == nil {
 		return entry, refusal.New(refusal.CacheUnavailable, errors.New("cache: record of another type"))
 	}
 	entry.Value, entry.Record = value, rec
@@ -139,6 +139,12 @@ func (l *Ledger) Remove(ctx context.Context, refs ...cache.Ref) error {
 func (l *Ledger) Count(ctx context.Context, limits []cache.Limit) (counted []cache.Counted, err error) {
 	err = l.do(ctx, "count", func(c cache.Cache) (err error) {
 		counted, err = c.Count(ctx, limits)
+		if err == nil && len(counted) != len(limits) {
+			return errors.New("cache: not as many events as limits")
+		}
+		if reached, ok := errors.AsType[*cache.LimitError](err); ok && (reached.Limit < 0 || reached.Limit >= len(limits)) {
+			return errors.New("cache: no such limit")
+		}
 		return err
 	})
 	return counted, err
@@ -168,7 +174,9 @@ func (l *Ledger) get(ctx context.Context, key cache.Key) (rec *cache.Record, err
 	if err != nil {
 		return nil, coded(err)
 	}
-	rec, err = c.Get(ctx, key)
+	if rec, err = c.Get(ctx, key); err == nil && rec == nil {
+		err = errNothing
+	}
 	return rec, coded(err)
 }
 
@@ -181,7 +189,10 @@ func (l *Ledger) do(ctx context.Context, method string, call func(cache.Cache) e
 	return coded(call(c))
 }
 
-var errPanicked = errors.New("the cache panicked")
+var (
+	errPanicked = errors.New("the cache panicked")
+	errNothing  = errors.New("cache: neither a record nor an error")
+)
 
 // catch makes an error of a panic: caches are modules, too, and some are called
 // in goroutines where nobody else would stop it.

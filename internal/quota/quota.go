@@ -89,7 +89,7 @@ func (q *Quota) Count(ctx context.Context, s Start) (*Counted, *Reached) {
 func (q *Quota) refused(ctx context.Context, s Start, limits []limit, err error) *Reached {
 	var reached *cache.LimitError
 	switch {
-	case errors.As(err, &reached) && reached.Limit < len(limits):
+	case errors.As(err, &reached):
 		code := refusal.RateLimited
 		if limits[reached.Limit].inFlight {
 			code = refusal.Busy
