@@ -7,16 +7,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// clientKey is under which a context has the client's network.
+// clientKey is the context key of the client's network.
 type clientKey struct{}
 
-// WithClient returns a context in which what happens is told with the client's
-// network. Address is that of the client.
+// WithClient returns a context whose events are logged with the network of the
+// client's address.
 func WithClient(ctx context.Context, address string) context.Context {
 	return context.WithValue(ctx, clientKey{}, network(address))
 }
 
-// client tells where the request of ctx comes from.
+// client returns the log field of the client's network.
 func client(ctx context.Context) zap.Field {
 	if network, ok := ctx.Value(clientKey{}).(string); ok {
 		return zap.String("client", network)
@@ -24,8 +24,8 @@ func client(ctx context.Context) zap.Field {
 	return zap.Skip()
 }
 
-// network is as much of an address as may be logged: the /24 of IPv4, the /48 of
-// IPv6. The limits count by other networks: see package quota.
+// network returns the part of an address that may be logged: the /24 of IPv4, the
+// /48 of IPv6. Limits count by other networks, see package quota.
 func network(address string) string {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package journal tells the site's operator of everything that happens to
-// attempts and sessions: one method for each. Nothing that it writes holds a full
-// number or address, a secret, or text of a remote side.
+// Package journal logs what happens to attempts and sessions, with one method for
+// each event. No line holds a full number or address, a secret, or text that a
+// remote side sent.
 package journal
 
 import (
@@ -27,35 +27,36 @@ type Journal struct {
 // New returns a journal that writes to log.
 func New(log *zap.Logger) *Journal { return &Journal{log: log} }
 
-// AttemptStarted: the visitor is sent to the operator.
+// AttemptStarted notes that the visitor is sent to the operator.
 func (j *Journal) AttemptStarted(ctx context.Context, id string, a *ledger.Attempt) {
 	j.log.Info("attempt started", attempt(id), client(ctx), number(a.Number), zap.String("operator", a.Operator))
 }
 
-// AttemptBurned: the attempt ended for good, since its callback was not its
-// browser's or not its provider's.
+// AttemptBurned notes that the attempt was burned: its callback came from another
+// browser, or not from the provider.
 func (j *Journal) AttemptBurned(ctx context.Context, id string, a *ledger.Attempt, why string) {
 	j.log.Warn("attempt burned", attempt(id), code(refusal.BrowserMismatch), client(ctx), number(a.Number), zap.String("why", why))
 }
 
-// NotVerified: the attempt ended with a refusal.
+// NotVerified notes that the attempt ended with a refusal.
 func (j *Journal) NotVerified(ctx context.Context, id string, a *ledger.Attempt, c refusal.Code) {
 	j.log.Info("not verified", attempt(id), code(c), client(ctx), number(a.Number), zap.String("operator", a.Operator))
 }
 
-// Verified: the attempt ended with a session.
+// Verified notes that the attempt ended with a session.
 func (j *Journal) Verified(ctx context.Context, id string, a *ledger.Attempt, s *ledger.Session) {
 	j.log.Info("verified", attempt(id), client(ctx), zap.String("session", s.PublicID), number(s.Number),
 		zap.String("operator", s.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))
 }
 
-// SessionGivenAgain: a browser has lost its session's cookie, and got another.
+// SessionGivenAgain notes that a browser had lost its session's cookie and got a
+// new one.
 func (j *Journal) SessionGivenAgain(s *ledger.Session) {
 	j.log.Info("session given once more", zap.String("session", s.PublicID))
 }
 
-// SignedOut: so many sessions of a browser ended. PublicID is that of the one
-// whose cookie came along, "" where none did.
+// SignedOut notes how many sessions of a browser were ended. PublicID is that of the
+// session whose cookie the request carried, or "".
 func (j *Journal) SignedOut(sessions int, publicID string) {
 	fields := []zap.Field{zap.Int("sessions", sessions)}
 	if publicID != "" {
@@ -64,13 +65,14 @@ func (j *Journal) SignedOut(sessions int, publicID string) {
 	j.log.Info("signed out", fields...)
 }
 
-// SignOutFailed: some of the browser's sessions may still hold.
+// SignOutFailed notes that some of the browser's sessions may still be valid.
 func (j *Journal) SignOutFailed(err error) {
 	j.log.Error("sign-out failed", code(refusal.CacheUnavailable), zap.Error(err))
 }
 
-// Refused: a visitor was refused for a mistake of his; other refusals are told
-// where they arise. The attempt's id is "" where there is none.
+// Refused notes that a visitor was refused because of a mistake of their own; it
+// logs no other refusal, since those are logged where they arise. Id is the
+// attempt's, or "".
 func (j *Journal) Refused(ctx context.Context, c refusal.Code, id string) {
 	if !c.IsMistake() {
 		return
@@ -82,31 +84,32 @@ func (j *Journal) Refused(ctx context.Context, c refusal.Code, id string) {
 	j.log.Debug("visitor refused", fields...)
 }
 
-// LimitReached: a start was refused by a limit. Anybody can cause it, as often as
-// he likes, so it is logged in samples.
+// LimitReached notes that a limit refused a start. Anybody can cause this as often
+// as they like, so only samples are logged.
 func (j *Journal) LimitReached(ctx context.Context, limit, e164 string, c refusal.Code) {
 	if leftOut, ok := j.samples.take(limit); ok {
 		j.log.Warn("start refused by a limit", zap.String("limit", limit), code(c), client(ctx), number(e164), zap.Int64("left_out", leftOut))
 	}
 }
 
-// BudgetLow: so many of the starts that the global limit admits are used.
+// BudgetLow notes that most starts of the global limit are used.
 func (j *Journal) BudgetLow(starts, limit int64) {
 	j.log.Warn("80 % of the global limit of starts is used", zap.Int64("starts", starts), zap.Int64("limit", limit))
 }
 
-// CallsSuspended: the provider is not called for a while.
-func (j *Journal) CallsSuspended(cause string, state fmt.Stringer) {
-	j.log.Error("calls to the provider suspended", zap.String("cause", cause), zap.Stringer("state", state))
+// CallsSuspended notes that the provider is not called for a while. Circuit is the
+// state of the circuit breaker.
+func (j *Journal) CallsSuspended(cause string, circuit fmt.Stringer) {
+	j.log.Error("calls to the provider suspended", zap.String("cause", cause), zap.Stringer("state", circuit))
 }
 
-// CallsResumed: the provider is called again, or on trial.
-func (j *Journal) CallsResumed(cause string, state fmt.Stringer) {
-	j.log.Warn("calls to the provider resumed", zap.String("cause", cause), zap.Stringer("state", state))
+// CallsResumed notes that the provider is called again, or tried with one call.
+func (j *Journal) CallsResumed(cause string, circuit fmt.Stringer) {
+	j.log.Warn("calls to the provider resumed", zap.String("cause", cause), zap.Stringer("state", circuit))
 }
 
-// NotCalled: the provider was not called, and why. While that holds anybody can
-// cause it, so it is logged in samples. It returns the visitor's code.
+// NotCalled notes why the provider was not called, and returns the visitor's code.
+// While calls are suspended anybody can cause this, so only samples are logged.
 func (j *Journal) NotCalled(step string, err error) refusal.Code {
 	c := refusal.Of(err)
 	if leftOut, ok := j.samples.take("provider not called"); ok {
@@ -115,8 +118,8 @@ func (j *Journal) NotCalled(step string, err error) refusal.Code {
 	return c
 }
 
-// Failed: a step failed in a way that the site's operator may have to act on. It
-// returns the visitor's code.
+// Failed notes that a step failed, which somebody may have to act on, and returns
+// the visitor's code.
 func (j *Journal) Failed(step string, err error) refusal.Code {
 	c := refusal.Of(err)
 	fields := []zap.Field{zap.String("step", step), code(c), zap.Error(err)}
@@ -131,8 +134,8 @@ func (j *Journal) Failed(step string, err error) refusal.Code {
 	return c
 }
 
-// severity is an error where somebody has to mend something, a warning where more
-// of the same would be a reason to look.
+// severity returns an error's level where something must be repaired, and that of a
+// warning where only many such failures matter.
 func severity(c refusal.Code, told *verifier.Error, err error) zapcore.Level {
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -146,38 +149,40 @@ func severity(c refusal.Code, told *verifier.Error, err error) zapcore.Level {
 	}
 }
 
-// LookupFailed: the cache did not answer whether there is a session.
+// LookupFailed notes that the cache could not say whether there is a session.
 func (j *Journal) LookupFailed(err error) {
 	j.log.Error("session lookup failed", code(refusal.CacheUnavailable), zap.Error(err))
 }
 
-// NotDone: something could not be stored or removed, without harm to the visitor.
+// NotDone notes that something could not be stored or removed, which the visitor
+// does not feel.
 func (j *Journal) NotDone(message string, err error) {
 	j.log.Warn(message, zap.Error(err))
 }
 
-// AnswerNotEncoded: an answer could not be written as JSON.
+// AnswerNotEncoded notes that an answer could not be written as JSON.
 func (j *Journal) AnswerNotEncoded(err error) { j.log.Error("answer not encoded", zap.Error(err)) }
 
-// PageNotRendered: a page's template failed.
+// PageNotRendered notes that a page's template failed.
 func (j *Journal) PageNotRendered(page string, err error) {
 	j.log.Error("page not rendered", zap.String("page", page), zap.Error(err))
 }
 
-// VerifierPanicked and CachePanicked tell where it was and the type of the value,
-// but not its text.
+// VerifierPanicked notes the step in which the verifier panicked and the type of the
+// panic's value. Its text may hold a secret.
 func (j *Journal) VerifierPanicked(step string, p any) {
 	j.log.Error("verifier panicked", zap.String("step", step), code(refusal.ProviderUnavailable),
 		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
 }
 
-// CachePanicked: see VerifierPanicked; the step is a method of the cache.
-func (j *Journal) CachePanicked(step string, p any) {
-	j.log.Error("cache panicked", zap.String("step", step), code(refusal.CacheUnavailable), zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
+// CachePanicked notes the method in which the cache panicked; see VerifierPanicked.
+func (j *Journal) CachePanicked(method string, p any) {
+	j.log.Error("cache panicked", zap.String("step", method), code(refusal.CacheUnavailable),
+		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
 }
 
-// OtherSecret: another node of the account derives the keys of its index from
-// another secret. It is told once a minute at most.
+// OtherSecret notes, at most once a minute, that another node of the account derives
+// its index keys from another secret.
 func (j *Journal) OtherSecret() {
 	if _, ok := j.samples.takeEvery(time.Minute, "other secret"); ok {
 		j.log.Error("cache is used with another secret as well", zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then one does not find or count what the other stores. Expected once where the secret was just changed"))

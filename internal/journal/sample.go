@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// sampler bounds the lines of the log that anybody can cause. Names are the
-// code's own, so that there are only a few.
+// sampler limits how often lines are logged that anybody can cause. The names of
+// lines are constants of the code, so the map stays small.
 type sampler struct {
 	mu    sync.Mutex
 	lines map[string]*sampled
@@ -17,8 +17,8 @@ type sampled struct {
 	leftOut int64
 }
 
-// take tells whether to log a line of that name, of which one a second is, and
-// how many were left out since the last that was.
+// take allows one line of a name a second. It tells whether this one is logged, and
+// how many were left out since the last.
 func (s *sampler) take(name string) (leftOut int64, ok bool) {
 	return s.takeEvery(time.Second, name)
 }

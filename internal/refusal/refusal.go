@@ -1,6 +1,5 @@
-// Package refusal holds the codes: the stable names of what can stop a visitor,
-// as they stand in JSON, on pages and in logs, and everything that is known of
-// each.
+// Package refusal holds the codes, the stable names of what can stop a visitor in
+// JSON, on pages and in logs, and everything that is known of each.
 package refusal
 
 import (
@@ -38,30 +37,29 @@ const (
 	Busy                  Code = "busy"
 )
 
-// trait is what holds for some of the codes.
+// trait is a property that some of the codes have.
 type trait uint8
 
 const (
-	// fallback: another way than a verification may help. This number, operator
-	// or device cannot be verified, or nobody can for now.
+	// fallback: the site's other way in may help, since this number, operator or
+	// device cannot be verified, or nobody can at the moment.
 	fallback trait = 1 << iota
 	// number: the visitor should look at the number again.
 	number
-	// network: the advice is to use mobile data, not Wi-Fi.
+	// network: mobile data in place of Wi-Fi may help.
 	network
-	// mistake: the visitor has caused it, and nothing else logs it. A request
-	// without a verification is no mistake: every stranger's first is one.
+	// mistake: the visitor caused it, and nothing else logs it. A request without
+	// a verification is none: every visitor's first request is one.
 	mistake
 )
 
 // meaning is everything that is known of a code.
 type meaning struct {
 	status int
-	// retry is how long to wait where the cause passes by itself; 0 where it
-	// does not.
+	// retry is how long to wait for a cause that passes by itself; otherwise 0.
 	retry  time.Duration
 	traits trait
-	// title and detail are for problem+json, whose readers are programs.
+	// title and detail are for problem+json.
 	title, detail string
 }
 
@@ -129,11 +127,10 @@ func (c Code) Title() string { return meanings[c].title }
 // Detail is one English sentence, for programs and logs.
 func (c Code) Detail() string { return meanings[c].detail }
 
-// Retry is how long to wait before trying again, where the cause passes by
-// itself; 0 where it does not.
+// Retry is how long to wait for a cause that passes by itself; otherwise 0.
 func (c Code) Retry() time.Duration { return meanings[c].retry }
 
-// OffersFallback tells whether another way than a verification may help.
+// OffersFallback tells whether the site's other way in may help.
 func (c Code) OffersFallback() bool { return c.has(fallback) }
 
 // ConcernsNumber tells whether the visitor should look at the number again.
@@ -167,8 +164,8 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Of returns the code for err. It names one for every error, since nothing else
-// stops an attempt: an error of another kind is ProviderUnavailable.
+// Of returns the code for err. Every error has one, so that each stops an attempt:
+// an error without a code or a class is ProviderUnavailable.
 func Of(err error) Code {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own.Code
