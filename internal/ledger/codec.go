@@ -8,9 +8,9 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// Codec is the cache.Codec of the gate's records. It writes JSON; files and
-// servers hold records of earlier versions, so fields may be added but never
-// renamed.
+// Codec is the cache.Codec of the gate's records. It writes JSON. Fields of records
+// may be added but never renamed, since files and servers hold those of earlier
+// versions.
 type Codec struct{}
 
 // Encode implements cache.Codec.

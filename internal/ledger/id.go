@@ -14,7 +14,7 @@ const (
 	attemptLength = 22
 )
 
-// NewID returns 256 random bits: a nonce, or the value of a cookie.
+// NewID returns 256 random bits, for a nonce or the value of a cookie.
 func NewID() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails, by its documentation
@@ -24,8 +24,8 @@ func NewID() string {
 // IsID tells whether s could have come from NewID.
 func IsID(s string) bool { return len(s) == idLength && isBase64URL(s) }
 
-// AttemptID derives an attempt's id from its nonce: the key of its record, and
-// the id of its wait page. Neither the nonce nor its hash follows from the id.
+// AttemptID derives an attempt's id from its nonce. It is the key of the record and
+// names the wait page; neither the nonce nor its hash can be derived from it.
 func AttemptID(nonce string) string {
 	sum := sha256.Sum256([]byte("attempt\x00" + nonce))
 	return base64.RawURLEncoding.EncodeToString(sum[:16])
@@ -34,14 +34,14 @@ func AttemptID(nonce string) string {
 // IsAttemptID tells whether s could be an attempt's id.
 func IsAttemptID(s string) bool { return len(s) == attemptLength && isBase64URL(s) }
 
-// PublicID names a session or an attempt in logs. The id does not follow from
-// it.
+// PublicID returns a name for a session or an attempt in logs, from which its id
+// cannot be derived.
 func PublicID(id string) string {
 	sum := sha256.Sum256([]byte("public\x00" + id))
 	return hex.EncodeToString(sum[:6])
 }
 
-// Hash is what a cache keeps of an id that is compared with later.
+// Hash returns what a cache keeps of a browser cookie: enough to compare it later.
 func Hash(id string) [sha256.Size]byte { return sha256.Sum256([]byte(id)) }
 
 func isBase64URL(s string) bool {
@@ -53,7 +53,7 @@ func isBase64URL(s string) bool {
 	return true
 }
 
-// inBase64URL is a table because every request looks up a cookie in it.
+// inBase64URL is a table because the cookie of every request is checked with it.
 var inBase64URL = func() (table [256]bool) {
 	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
 		table[c] = true

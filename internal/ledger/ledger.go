@@ -1,6 +1,7 @@
-// Package ledger keeps the records of attempts and sessions in a cache: which
-// there are (values.go), their keys (key.go), what else they are found by
-// (index.go), and typed access to them.
+// Package ledger keeps the records of attempts and sessions in a cache, with typed
+// access to them. The records are in values.go, the form in which they are stored
+// in codec.go, their keys in key.go, and how they are found without a key in
+// index.go.
 package ledger
 
 import (
@@ -16,58 +17,58 @@ import (
 type Config struct {
 	// Account is the verifier account that the records belong to.
 	Account string
-	// Secret is the secret from which the keys of the index are derived.
+	// Secret is the secret from which index keys are derived.
 	Secret string
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
 	Cache func(context.Context) (cache.Cache, error)
-	// Panicked is told of panics of the cache, which become errors: the method
-	// and the value.
+	// Panicked is called when a method of the cache panics, with the panic's
+	// value. The caller of the ledger gets an error.
 	Panicked func(method string, value any)
 }
 
 // Ledger reads and writes the records of one verifier account. All its errors
-// but ErrNotFound and ErrConflict carry a code for the visitor: see package
+// but ErrNotFound and ErrConflict carry a code for the visitor, see package
 // refusal.
 type Ledger struct {
-	cfg   Config
-	index []byte // the key of the index
+	cfg      Config
+	indexKey []byte
 }
 
-// The answers of a cache that its callers expect.
+// Errors of the cache that callers have to handle.
 var (
 	ErrNotFound = cache.ErrNotFound
 	ErrConflict = cache.ErrConflict
 )
 
-// New derives the keys of the index from the secret.
+// New returns a ledger. It is an error if there is no secret.
 func New(cfg Config) (*Ledger, error) {
-	index, err := indexKey(cfg.Secret, cfg.Account)
+	key, err := deriveIndexKey(cfg.Secret, cfg.Account)
 	if err != nil {
 		return nil, err
 	}
-	return &Ledger{cfg: cfg, index: index}, nil
+	return &Ledger{cfg: cfg, indexKey: key}, nil
 }
 
-// Life is how long a record is kept, and what else it is found by.
+// Life is how long a record is kept, and the tags by which it is found.
 type Life struct {
 	Expires time.Time
-	// Idle ends the record when it was not used for so long; 0: never. Touched
-	// is when it was last used.
+	// Idle is how long after its last use the record ends; 0: no limit. Touched
+	// is its last use.
 	Idle    time.Duration
 	Touched time.Time
 	Tags    [2]cache.Tag
 }
 
-// Entry is a record as it was read, which Swap replaces.
+// Entry is a record as it was read. Swap replaces it.
 type Entry[T any] struct {
 	Key   Key[T]
-	Value *T // shared: nobody changes it
-	// Record is how the cache keeps it; nil where there is none.
+	Value *T // shared: it must not be changed
+	// Record is the cache's record; nil where there is none.
 	Record *cache.Record
 }
 
-// Get reads a record. Where there is none the error is ErrNotFound.
+// Get reads a record. The error is ErrNotFound where there is none.
 func Get[T any](ctx context.Context, l *Ledger, key Key[T]) (Entry[T], error) {
 	entry := Entry[T]{Key: key}
 	rec, err := l.get(ctx, key.Key)
@@ -82,25 +83,26 @@ func Get[T any](ctx context.Context, l *Ledger, key Key[T]) (Entry[T], error) {
 	return entry, nil
 }
 
-// Put stores a record, whatever stood there. Nobody changes value afterwards.
+// Put stores a record, in place of any that is there. Value must not be changed
+// afterwards.
 func Put[T any](ctx context.Context, l *Ledger, key Key[T], value *T, life Life) error {
 	return l.do(ctx, "put", func(c cache.Cache) error { return c.Put(ctx, key.Key, life.record(value)) })
 }
 
-// Swap stores value in place of an entry: ErrConflict means that the record has
-// changed since, or, where entry is Nothing, that there is one. It returns the new
-// entry.
+// Swap stores value in place of an entry, and returns the new entry. ErrConflict
+// means that the record has changed since it was read; if entry is Nothing, that
+// there is a record.
 func Swap[T any](ctx context.Context, l *Ledger, entry Entry[T], value *T, life Life) (Entry[T], error) {
 	rec := life.record(value)
 	err := l.do(ctx, "replace", func(c cache.Cache) error { return c.Replace(ctx, entry.Key.Key, entry.Record, rec) })
 	return Entry[T]{entry.Key, value, rec}, err
 }
 
-// Nothing is the entry under a key where there is no record: Swap with it makes
-// one.
+// Nothing is the entry of a key without a record. Swap with it makes a record.
 func Nothing[T any](key Key[T]) Entry[T] { return Entry[T]{Key: key} }
 
-// Touch notes that a record was used. That it has changed meanwhile is no error.
+// Touch notes that a record was used. It is no error if the record has changed
+// meanwhile.
 func Touch[T any](ctx context.Context, l *Ledger, entry Entry[T], now time.Time) error {
 	rec := entry.Record
 	_, err := Swap(ctx, l, entry, entry.Value, Life{rec.Expires, rec.Idle, now, rec.Tags})
@@ -114,8 +116,8 @@ func (life Life) record(value any) *cache.Record {
 	return &cache.Record{Value: value, Expires: life.Expires, Idle: life.Idle, Touched: life.Touched, Tags: life.Tags}
 }
 
-// Find returns where the live records are that have a tag; it misses none that
-// was stored before.
+// Find returns the places of all live records that have a tag. It misses none that
+// was stored before the call.
 func (l *Ledger) Find(ctx context.Context, tag cache.Tag) (refs []cache.Ref, err error) {
 	err = l.do(ctx, "find", func(c cache.Cache) (err error) {
 		refs, err = c.Find(ctx, tag)
@@ -124,8 +126,8 @@ func (l *Ledger) Find(ctx context.Context, tag cache.Tag) (refs []cache.Ref, err
 	return refs, err
 }
 
-// Remove removes records. That one is not there is no error; where one cannot be
-// removed the others are, all the same.
+// Remove removes records. It is no error if one does not exist. Where one cannot be
+// removed, the others still are.
 func (l *Ledger) Remove(ctx context.Context, refs ...cache.Ref) error {
 	var errs []error
 	for _, ref := range refs {
@@ -134,8 +136,8 @@ func (l *Ledger) Remove(ctx context.Context, refs ...cache.Ref) error {
 	return errors.Join(errs...)
 }
 
-// Count counts one event against every limit in one step. Where one is reached
-// the error is a *cache.LimitError.
+// Count counts one event against every limit in one step. If one is reached, nothing
+// is counted, and the error is a *cache.LimitError.
 func (l *Ledger) Count(ctx context.Context, limits []cache.Limit) (counted []cache.Counted, err error) {
 	err = l.do(ctx, "count", func(c cache.Cache) (err error) {
 		counted, err = c.Count(ctx, limits)
@@ -155,7 +157,7 @@ func (l *Ledger) Uncount(ctx context.Context, counted []cache.Counted) error {
 	return l.do(ctx, "uncount", func(c cache.Cache) error { return c.Uncount(ctx, counted) })
 }
 
-// Sessions is how many sessions take room in this process; 0 where the cache
+// Sessions returns how many sessions take room in this process; 0 where the cache
 // keeps them elsewhere.
 func (l *Ledger) Sessions(ctx context.Context) (n int64, err error) {
 	err = l.do(ctx, "sessions", func(c cache.Cache) error {
@@ -167,7 +169,7 @@ func (l *Ledger) Sessions(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// get is do for Get, without a closure: every request comes here.
+// get does what do does, without a closure: every request comes here.
 func (l *Ledger) get(ctx context.Context, key cache.Key) (rec *cache.Record, err error) {
 	defer l.catch("get", &err)
 	c, err := l.cfg.Cache(ctx)
@@ -180,6 +182,7 @@ func (l *Ledger) get(ctx context.Context, key cache.Key) (rec *cache.Record, err
 	return rec, coded(err)
 }
 
+// do calls a method of the cache. Its panic becomes an error.
 func (l *Ledger) do(ctx context.Context, method string, call func(cache.Cache) error) (err error) {
 	defer l.catch(method, &err)
 	c, err := l.cfg.Cache(ctx)
@@ -194,8 +197,8 @@ var (
 	errNothing  = errors.New("cache: neither a record nor an error")
 )
 
-// catch makes an error of a panic: caches are modules, too, and some are called
-// in goroutines where nobody else would stop it.
+// catch turns a panic of the cache into an error. Caches may be modules of others,
+// and some calls are made in goroutines, where a panic would end Caddy.
 func (l *Ledger) catch(method string, err *error) {
 	if p := recover(); p != nil {
 		l.cfg.Panicked(method, p)
@@ -203,8 +206,8 @@ func (l *Ledger) catch(method string, err *error) {
 	}
 }
 
-// coded gives an error of the cache its code. A conflict is told to no visitor but
-// one who has signed out meanwhile, in another tab.
+// coded gives an error of the cache its code. The only visitor to be told of a
+// conflict is one who has just signed out in another tab.
 func coded(err error) error {
 	if err == nil || errors.Is(err, cache.ErrNotFound) {
 		return err

@@ -1,5 +1,3 @@
-// Package ledger holds the records of the gate: what is kept of attempts and
-// sessions, and how it is written where a cache stores bytes.
 package ledger
 
 import (
@@ -37,7 +35,7 @@ func NewValue(kind cache.Kind) (any, error) {
 type Session struct {
 	// PublicID names the session in logs; it opens nothing.
 	PublicID string
-	// Account is the verifier account that vouches for it.
+	// Account is the verifier account that made the verification.
 	Account string
 	// Number is the verified number in E.164, Region its ISO 3166-1 country.
 	Number, Region string
@@ -45,19 +43,19 @@ type Session struct {
 	Operator string
 	// VerifiedAt is when the provider confirmed the number.
 	VerifiedAt time.Time
-	// Method is how the visitor was recognised; older records name none.
+	// Method is how the visitor was recognised; "" in older records. See How.
 	Method verifier.Method `json:",omitempty"`
 
-	at string // VerifiedAt, written once for many requests
+	at string // VerifiedAt as text, made once for all requests
 }
 
-// NewSession completes a session before it is stored.
+// NewSession returns a session that is ready to be stored.
 func NewSession(s Session) *Session {
 	s.at = s.VerifiedAt.UTC().Format(time.RFC3339)
 	return &s
 }
 
-// At is VerifiedAt as upstreams get it: RFC 3339, in UTC.
+// At returns VerifiedAt in the form that upstreams get: RFC 3339, in UTC.
 func (s *Session) At() string {
 	if s.at == "" {
 		return NewSession(*s).at
@@ -65,7 +63,7 @@ func (s *Session) At() string {
 	return s.at
 }
 
-// How is the method by which the visitor was recognised.
+// How returns the method by which the visitor was recognised.
 func (s *Session) How() verifier.Method {
 	if s.Method == "" {
 		return verifier.Silent
@@ -73,48 +71,49 @@ func (s *Session) How() verifier.Method {
 	return s.Method
 }
 
-// Phase is how far an attempt has come. The zero value is none, and refuses.
+// Phase is how far an attempt has come. The zero value is no phase: such an attempt
+// refuses.
 type Phase uint8
 
 // The phases, in their order.
 const (
 	// PhaseStarted: the visitor was sent to the operator.
 	PhaseStarted Phase = iota + 1
-	// PhaseReturned: the right browser came back, the result is being asked for.
+	// PhaseReturned: the right browser came back; the result is being asked for.
 	PhaseReturned
-	// PhaseProven: the provider has confirmed the number, no session exists yet.
+	// PhaseProven: the provider has confirmed the number; there is no session yet.
 	PhaseProven
-	// PhaseEnded: nothing can come of it any more; Attempt.Outcome says why.
+	// PhaseEnded: the attempt is over; Attempt.Outcome says how it ended.
 	PhaseEnded
 )
 
-// Attempt is one verification under way, or how it ended.
+// Attempt is a verification that is under way or has ended.
 type Attempt struct {
 	Phase Phase
 	// Browser is the hash of the cookie of the browser that started it.
 	Browser [sha256.Size]byte
 	// Account, Number, Region and Operator become those of the session.
 	Account, Number, Region, Operator string
-	// Client names where it was started from: an HMAC of the address.
+	// Client names the network that it was started from; see ClientName.
 	Client string
-	// Return is the path and query to go to after it.
+	// Return is the path and query that the visitor goes to afterwards.
 	Return string
 	// Method becomes that of the session.
 	Method verifier.Method `json:",omitempty"`
-	// State is the verifier's.
+	// State is the verifier.State of the attempt.
 	State []byte
-	// Deadline is until when a callback is accepted, AskUntil until when the
-	// provider can be asked.
+	// No callback is accepted from Deadline on. The provider can be asked until
+	// AskUntil.
 	Deadline, AskUntil time.Time
 
-	// InFlight is what it counts as long as it has not ended, Counted what is
-	// taken back if it ends verified.
+	// InFlight are the counts to take back when the attempt ends, Counted those
+	// to take back only if it ends verified.
 	InFlight, Counted []cache.Counted
 
 	// ReturnedAt is when the callback was accepted.
 	ReturnedAt time.Time
-	// AskAt is when the result may be asked for next; an asker that is at work
-	// has moved it past the time that its call can take.
+	// AskAt is when the result may be asked for next. While a call is under way
+	// it lies after the latest time at which that call can end.
 	AskAt time.Time
 	// Asked counts the calls for the result, Failed those without a usable
 	// answer.
@@ -126,39 +125,40 @@ type Attempt struct {
 	Outcome string
 }
 
-// Press is a press of the start button: while it lives, the same press again
-// leads to the same attempt and is not billed twice.
+// Press is a press of the start button. While the record lives, the same press again
+// leads to the same attempt, so that it is not billed twice.
 type Press struct {
-	// Attempt is the secret of the attempt's key.
+	// Attempt is the attempt's id.
 	Attempt string
-	// URL is where the browser is sent; empty while the provider is asked.
+	// URL is where the browser is sent; "" while the provider is asked: the press
+	// is reserved then, and the same press elsewhere waits for its answer.
 	URL string
-	// Code is the refusal, where the start failed, and RetryAt when another one
-	// may pass, where that is known.
+	// Code is the refusal of a start that failed. RetryAt is when another start
+	// may pass; zero where that is not known.
 	Code    string
 	RetryAt time.Time
 }
 
-// Refusal explains to a browser why its last attempt failed. It blocks nothing.
+// Refusal is why a browser's last attempt failed. It explains, and blocks nothing.
 type Refusal struct {
 	Code string
 }
 
-// Grant lets the browser of a success come for its session once more, in case
-// that the answer that carried the cookie got lost.
+// Grant lets a verified browser fetch its session once more, in case the answer with
+// the cookie got lost.
 type Grant struct {
-	// Attempt is the secret of the key of the attempt that it came of.
+	// Attempt is the id of the attempt that made the session.
 	Attempt string
 	// Session is the session as it was given first.
 	Session *Session
-	// Given counts how often the session was given once more.
+	// Given counts how often the session was given again.
 	Given int
 }
 
-// Claim marks a value that has served its one attempt.
+// Claim notes that a token has served an attempt and must serve no other.
 type Claim struct{}
 
-// Fingerprint tells keys apart that must be equal on all nodes.
+// Fingerprint is a hash made with the index key, which must be the same on all nodes.
 type Fingerprint struct {
 	Sum []byte
 }
