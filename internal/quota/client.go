@@ -5,15 +5,14 @@ import (
 	"net/netip"
 )
 
-// Client is where a start comes from, as far as limits are concerned.
+// Client is where a start comes from, as limits see it.
 type Client struct {
-	// near is the address, or the /64 of an IPv6 address, of which a customer
-	// has at least one. wide is its /48; "" for IPv4. network is what a whole
-	// operator may have: the /16, or the /32 of an IPv6 address.
-	near, wide, network string
+	near    string // the IPv4 address, or the /64 of an IPv6 address
+	wide    string // the /48 of an IPv6 address, which one customer may have; "" for IPv4
+	network string // the /16, or the /32 of an IPv6 address: it may be a whole operator's
 }
 
-// ClientOf reads a client's address. All that are none count as one client.
+// ClientOf reads a client's address. All malformed addresses count as one client.
 func ClientOf(address string) Client {
 	addr, err := netip.ParseAddr(address)
 	if err != nil {
@@ -27,6 +26,6 @@ func ClientOf(address string) Client {
 	return Client{near: prefix(64), wide: prefix(48), network: prefix(32)}
 }
 
-// Customer is the network of one customer: all of an IPv6 /48, since one customer
-// may have it.
+// Customer returns the network that one customer may have: the IPv4 address, or the
+// /48 of an IPv6 address.
 func (c Client) Customer() string { return cmp.Or(c.wide, c.near) }

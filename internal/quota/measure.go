@@ -6,24 +6,25 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// measure is a thing that starts are counted by, in each of some windows. What
-// becomes of the attempt decides what is taken back.
+// measure is one of the things that starts are counted by, such as the number.
 type measure struct {
-	name    string
-	value   string
+	name  string // constant, for logs and keys
+	value string
+	// windows are those of all gates of the account.
 	windows []time.Duration
-	// own are this gate's limits; in windows of other gates it only counts.
+	// own are this gate's limits. In other windows it only counts.
 	own []Rate
-	// returned says that the start is taken back when the attempt is verified:
-	// nobody can use up what is somebody else's by being whom he says.
+	// returned says that the start is taken back if the attempt ends verified, so
+	// that visitors who prove their numbers do not use up what others need.
 	returned bool
-	// inFlight says that it is taken back when the attempt ends, however.
+	// inFlight says that the start is taken back when the attempt ends, whatever
+	// the outcome.
 	inFlight bool
-	// isWide says that the client's address is of IPv6.
-	isWide bool
+	// isIPv6 says that the client has an IPv6 address.
+	isIPv6 bool
 }
 
-// most is the gate's limit within a window.
+// most returns the gate's limit within a window.
 func (m *measure) most(window time.Duration) int64 {
 	for _, rate := range m.own {
 		if rate.Window == window {
@@ -33,7 +34,7 @@ func (m *measure) most(window time.Duration) int64 {
 	return unlimited
 }
 
-// measures are those of one start.
+// measures returns what a start is counted by.
 func (q *Quota) measures(s Start) []measure {
 	l, windows := &q.limits, q.windows
 	number, near, wide := s.Number, s.Client.near, s.Client.wide
@@ -44,7 +45,7 @@ func (q *Quota) measures(s Start) []measure {
 		{name: "number from one client", value: number + " " + near, windows: windows.number, own: []Rate{each}, returned: true},
 		{name: "number", value: number, windows: windows.number, own: []Rate{{l.NumberAll, l.NumberWindow}}, returned: true},
 		{name: "client", value: near, windows: windows.client, own: l.Client, returned: true},
-		{name: "network", value: s.Client.network, windows: windows.global, returned: true, isWide: wide != ""}, // see isOverShare
+		{name: "network", value: s.Client.network, windows: windows.global, returned: true, isIPv6: wide != ""}, // see isOverShare
 		{name: "global", windows: windows.global, own: l.budget()},
 		{name: "attempts", windows: flight, own: inFlight(l.Attempts), inFlight: true},
 		{name: "attempts of one client", value: near, windows: flight, own: inFlight(clientAttempts), inFlight: true},
@@ -63,7 +64,7 @@ func (q *Quota) measures(s Start) []measure {
 	)
 }
 
-// budget is the global limit, where there is one.
+// budget returns the global limit, if there is one.
 func (l *Limits) budget() []Rate {
 	if l.Global.Max == 0 {
 		return nil
@@ -71,21 +72,21 @@ func (l *Limits) budget() []Rate {
 	return []Rate{l.Global}
 }
 
-// limit is one of a measure that a start has to pass.
-type limit struct {
+// bound is what the cache counts a start against: a measure in one of its windows.
+type bound struct {
 	*measure
 	cache.Limit
 }
 
-// limits are those of one start.
-func (q *Quota) limitsOf(s Start) []limit {
-	var all []limit
+// bounds returns those of a start.
+func (q *Quota) bounds(s Start) []bound {
+	var all []bound
 	measures := q.measures(s)
 	for i := range measures {
 		m := &measures[i]
 		key := q.ledger.CountKey(m.name, m.value)
 		for _, window := range m.windows {
-			all = append(all, limit{m, cache.Limit{Key: key, Max: m.most(window), Window: window}})
+			all = append(all, bound{m, cache.Limit{Key: key, Max: m.most(window), Window: window}})
 		}
 	}
 	return all

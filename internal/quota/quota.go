@@ -1,7 +1,10 @@
-// Package quota counts starts against limits, in the cache, so that counts outlive
-// a reload and are shared where it is: quota.go counts, measure.go says what is
-// counted by, client.go where a start comes from, share.go what one network may
-// use of the budget, and windows.go what the gates of one account share.
+// Package quota counts starts against limits. The counts are in the cache, so that
+// they outlive a reload, and nodes that share the cache share them.
+//
+//   - quota.go counts, by the measures of measure.go and the limits of limits.go.
+//   - client.go says where a start comes from, share.go what part of the budget
+//     one network may use.
+//   - windows.go is what the gates of one account share.
 package quota
 
 import (
@@ -16,7 +19,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// Quota is the limits of one gate.
+// Quota counts the starts of one gate.
 type Quota struct {
 	limits  Limits
 	windows *Windows
@@ -25,8 +28,8 @@ type Quota struct {
 	shut    shut
 }
 
-// New returns the quota of a gate whose attempts may be under way for flight.
-// Windows are those of its account, none of whose gates serves yet.
+// New returns the quota of a gate. Flight is how long its attempts may be under way.
+// Windows are those of its account, none of whose gates may serve yet.
 func New(limits Limits, windows *Windows, flight time.Duration, l *ledger.Ledger, j *journal.Journal) *Quota {
 	q := &Quota{limits: limits, windows: windows, ledger: l, journal: j}
 	windows.add(&q.limits, flight)
@@ -40,22 +43,23 @@ type Start struct {
 	Client  Client
 }
 
-// Counted is a start that no limit refuses.
+// Counted is a start that no limit refused, and what it added to the counts.
 type Counted struct {
-	// All is what it counts by; of it InFlight is taken back when the attempt
-	// ends, Returned where it ends verified.
-	All, InFlight, Returned []cache.Counted
+	All []cache.Counted
+	// InFlight is the part of All that is taken back when the attempt ends,
+	// Returned the part that is taken back only if it ends verified.
+	InFlight, Returned []cache.Counted
 }
 
-// Reached says that a limit refuses a start. It is no error of anything.
+// Reached says that a start was refused: mostly because a limit is reached.
 type Reached struct {
 	Code refusal.Code
 	// RetryAt is when another start may pass; zero where that is not known.
 	RetryAt time.Time
 }
 
-// Count counts a start against all limits, in one step. Where one is reached it
-// counts nothing.
+// Count counts a start against all limits in one step. If one is reached, nothing is
+// counted.
 func (q *Quota) Count(ctx context.Context, s Start) (*Counted, *Reached) {
 	sessions, err := q.ledger.Sessions(ctx)
 	if err != nil {
@@ -67,36 +71,36 @@ func (q *Quota) Count(ctx context.Context, s Start) (*Counted, *Reached) {
 	if q.shut.has(s.Client.network) {
 		return nil, q.overShare(ctx, s)
 	}
-	limits := q.limitsOf(s)
-	asked := make([]cache.Limit, len(limits))
-	for i := range limits {
-		asked[i] = limits[i].Limit
+	bounds := q.bounds(s)
+	limits := make([]cache.Limit, len(bounds))
+	for i := range bounds {
+		limits[i] = bounds[i].Limit
 	}
-	counted, err := q.ledger.Count(ctx, asked)
+	counted, err := q.ledger.Count(ctx, limits)
 	switch {
 	case err != nil:
-		return nil, q.refused(ctx, s, limits, err)
-	case q.isOverShare(limits, counted):
+		return nil, q.refused(ctx, s, bounds, err)
+	case q.isOverShare(bounds, counted):
 		q.Uncount(ctx, counted)
 		q.shut.add(s.Client.network)
 		return nil, q.overShare(ctx, s)
 	default:
-		return q.sorted(limits, counted), nil
+		return q.sorted(bounds, counted), nil
 	}
 }
 
-// refused tells which limit has refused a start, if it was one.
-func (q *Quota) refused(ctx context.Context, s Start, limits []limit, err error) *Reached {
-	var reached *cache.LimitError
+// refused returns the refusal for an error of counting.
+func (q *Quota) refused(ctx context.Context, s Start, bounds []bound, err error) *Reached {
+	var full *cache.LimitError
 	switch {
-	case errors.As(err, &reached):
+	case errors.As(err, &full):
 		code := refusal.RateLimited
-		if limits[reached.Limit].inFlight {
+		if bounds[full.Limit].inFlight {
 			code = refusal.Busy
 		}
-		told := q.reached(ctx, s, limits[reached.Limit].name, code)
-		told.RetryAt = time.Now().Add(reached.Retry)
-		return told
+		reached := q.reached(ctx, s, bounds[full.Limit].name, code)
+		reached.RetryAt = time.Now().Add(full.Retry)
+		return reached
 	case errors.Is(err, cache.ErrFull):
 		return q.reached(ctx, s, "counters", refusal.Busy)
 	default:
@@ -106,6 +110,7 @@ func (q *Quota) refused(ctx context.Context, s Start, limits []limit, err error)
 
 func (q *Quota) failed(err error) *Reached { return &Reached{Code: q.journal.Failed("start", err)} }
 
+// reached logs which limit refused a start, and returns the refusal.
 func (q *Quota) reached(ctx context.Context, s Start, limit string, code refusal.Code) *Reached {
 	q.journal.LimitReached(ctx, limit, s.Number, code)
 	return &Reached{Code: code}
@@ -113,28 +118,29 @@ func (q *Quota) reached(ctx context.Context, s Start, limit string, code refusal
 
 // overShare refuses a start whose network has used up its share.
 func (q *Quota) overShare(ctx context.Context, s Start) *Reached {
-	told := q.reached(ctx, s, "network", refusal.RateLimited)
-	told.RetryAt = time.Now().Add(shareRetry)
-	return told
+	reached := q.reached(ctx, s, "network", refusal.RateLimited)
+	reached.RetryAt = time.Now().Add(shareRetry)
+	return reached
 }
 
-// sorted sorts what a start counts by, and says so where the budget runs low.
-func (q *Quota) sorted(limits []limit, events []cache.Counted) *Counted {
+// sorted sorts the counts of a start by when they are taken back, and warns when the
+// budget runs low.
+func (q *Quota) sorted(bounds []bound, events []cache.Counted) *Counted {
 	counted := &Counted{All: events}
 	for i, event := range events {
-		switch l := limits[i]; {
-		case l.inFlight:
+		switch b := bounds[i]; {
+		case b.inFlight:
 			counted.InFlight = append(counted.InFlight, event)
-		case l.returned:
+		case b.returned:
 			counted.Returned = append(counted.Returned, event)
 		default:
-			q.watchBudgets(l.Window, event.Total)
+			q.watchBudgets(b.Window, event.Total)
 		}
 	}
 	return counted
 }
 
-// watchBudgets says so when starts reach 80 % of a budget of the account.
+// watchBudgets warns when starts reach 80 % of a budget of the account.
 func (q *Quota) watchBudgets(window time.Duration, starts int64) {
 	for _, budget := range q.windows.budgets {
 		if budget.Window == window && starts == budgetWarning(budget.Max) {
@@ -145,26 +151,27 @@ func (q *Quota) watchBudgets(window time.Duration, starts int64) {
 
 func budgetWarning(limit int64) int64 { return int64(math.Ceil(float64(limit) * 0.8)) }
 
-// Release takes back what an attempt has counted, now that it has ended.
+// Release takes back the counts of an attempt that has ended.
 func (q *Quota) Release(ctx context.Context, a *ledger.Attempt, isVerified bool) {
 	counted := a.InFlight
-	if isVerified && q.refunds(ctx, a.Number) {
+	if isVerified && q.countRefund(ctx, a.Number) {
 		counted = append(counted[:len(counted):len(counted)], a.Counted...)
 	}
 	q.Uncount(ctx, counted)
 }
 
-// refunds tells whether a start of a number may be taken back once more.
-func (q *Quota) refunds(ctx context.Context, number string) bool {
-	_, err := q.ledger.Count(ctx, []cache.Limit{{Key: q.ledger.CountKey("refunds", number), Max: refunds.Max, Window: refunds.Window}})
-	var reached *cache.LimitError
-	if err != nil && !errors.As(err, &reached) {
+// countRefund counts that a start of a number is taken back, and tells whether it may
+// be.
+func (q *Quota) countRefund(ctx context.Context, number string) (ok bool) {
+	_, err := q.ledger.Count(ctx, []cache.Limit{{Key: q.ledger.CountKey("refunds", number), Max: maxRefunds.Max, Window: maxRefunds.Window}})
+	var full *cache.LimitError
+	if err != nil && !errors.As(err, &full) {
 		q.journal.NotDone("refund not counted, so not given", err)
 	}
 	return err == nil
 }
 
-// Uncount takes back events. They leave by themselves where that fails.
+// Uncount takes counts back. If that fails, they still end with their windows.
 func (q *Quota) Uncount(ctx context.Context, counted []cache.Counted) {
 	if len(counted) == 0 {
 		return

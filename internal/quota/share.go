@@ -8,10 +8,10 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// networkShare is how much of the budget one network may have used up with starts
-// that are not verified, once half of it is gone. It never refuses what one client
-// may start by itself, nor what one customer of the network leaves to another.
-func (l *Limits) networkShare(isWide bool) int64 {
+// networkShare returns how many unverified starts one network may have in the budget
+// once half of that is used. It is at least twice what one customer can start, so that
+// one customer cannot lock out the others of a network.
+func (l *Limits) networkShare(isIPv6 bool) int64 {
 	longest := Rate{}
 	for _, rate := range l.Client {
 		if rate.Window > longest.Window {
@@ -19,32 +19,32 @@ func (l *Limits) networkShare(isWide bool) int64 {
 		}
 	}
 	clients := int64(networkClients)
-	if isWide {
+	if isIPv6 {
 		clients = networkWides * clientWide
 	}
 	return max(l.Global.Max/networkParts, longest.times(clients).Max)
 }
 
-// isOverShare tells whether a start, as it was counted, is more than its network's
+// isOverShare tells whether a start that was just counted exceeds its network's
 // share.
-func (q *Quota) isOverShare(limits []limit, counted []cache.Counted) bool {
+func (q *Quota) isOverShare(bounds []bound, counted []cache.Counted) bool {
 	l := &q.limits
 	var all, network, share int64
 	for i, event := range counted {
 		switch {
-		case limits[i].Window != l.Global.Window:
-		case limits[i].name == "global":
+		case bounds[i].Window != l.Global.Window:
+		case bounds[i].name == "global":
 			all = event.Total
-		case limits[i].name == "network":
-			network, share = event.Total, l.networkShare(limits[i].isWide)
+		case bounds[i].name == "network":
+			network, share = event.Total, l.networkShare(bounds[i].isIPv6)
 		}
 	}
 	return l.Global.Max > 0 && all > l.Global.Max/2 && network > share
 }
 
-// shut are the networks whose share is used up. Only counting tells that, and what
-// is counted is taken back: without a memory of it a start that is refused would
-// take room, each time, and use up nothing of its client's.
+// shut are the networks whose share is used up. That is found out by counting a
+// start and taking it back. Without this memory each refused start would write to
+// the cache, and count against no limit of its client.
 type shut struct {
 	mu    sync.Mutex
 	until map[string]time.Time
@@ -64,5 +64,5 @@ func (s *shut) add(network string) {
 	if s.until == nil {
 		s.until = make(map[string]time.Time)
 	}
-	s.until[network] = now.Add(shareAsked)
+	s.until[network] = now.Add(shareRecheck)
 }

@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// Windows are those in which the starts of a verifier account are counted. Each
-// start counts in the windows of all gates of the account, so that no gate has a
-// budget beside that of another.
+// Windows are the time windows of the limits of all gates of a verifier account.
+// Each start counts in all of them, so that the gates use up one budget together.
 type Windows struct {
 	// number, client and global are the windows of the limits of that name.
 	number, client, global []time.Duration
@@ -17,8 +16,7 @@ type Windows struct {
 	flight time.Duration
 }
 
-// add has starts counted as a gate wants them to be. It must come before the
-// gates of the account serve.
+// add adds the windows of a gate. Call it before the gates of the account serve.
 func (w *Windows) add(l *Limits, flight time.Duration) {
 	w.number = with(w.number, l.NumberWindow)
 	for _, rate := range l.Client {
