@@ -201,10 +201,10 @@ func (d *Desk) begin(ctx context.Context, o *order, admitted *admission) *ledger
 	full := *a
 	full.Operator, full.Method, full.State = started.Operator, started.Method, started.State
 	full.AskUntil = full.Deadline.Add(d.ResultWait)
-	if ends := started.Expires; !ends.IsZero() {
-		full.AskUntil = ends
-		full.Deadline = earlierOf(full.Deadline, ends)
+	if !started.Expires.IsZero() {
+		full.AskUntil = started.Expires
 	}
+	full.Deadline = provider.Earlier(full.Deadline, started.Expires)
 	if _, err := ledger.Swap(ctx, d.Ledger, entry, &full, d.Ledger.AttemptLife(&full)); err != nil {
 		return pressOf(d.startFailed(ctx, o, entry, err))
 	}
@@ -213,13 +213,6 @@ func (d *Desk) begin(ctx context.Context, o *order, admitted *admission) *ledger
 	}
 	d.Journal.AttemptStarted(ctx, id, &full)
 	return &ledger.Press{Attempt: id, URL: started.URL}
-}
-
-func earlierOf(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // newAttempt is an attempt that the provider does not know yet.

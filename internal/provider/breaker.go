@@ -13,40 +13,39 @@ import (
 )
 
 const (
-	// A provider that failed outageFailures times in a row, for outageNumbers
-	// numbers and outageClients clients at least, is not called for suspendTime.
-	// One number, or one stranger who tries many, must not close the gate to all
-	// others.
+	// After outageFailures failures in a row, for at least outageNumbers numbers and
+	// outageClients clients, the provider is not called for suspendTime. One number,
+	// or one stranger who tries many, must not close the gate to all others.
 	outageFailures = 10
 	outageNumbers  = 3
 	outageClients  = 2
-	// One that refused for a mistake of the site's operator so many times in a
-	// row is not called for as long: no client causes that.
-	mistakeFailures = 3
-	suspendTime     = 30 * time.Second
-	// LastChance is how long before its deadline a result that nobody has asked
-	// for yet is asked for even so: it has been paid for.
+	// After misconfiguredFailures refusals in a row because of the configuration,
+	// the provider is not called either. No client can cause those.
+	misconfiguredFailures = 3
+	suspendTime           = 30 * time.Second
+	// LastChance is the time before a result's deadline in which one that was never
+	// asked for is asked for during an outage too: it has been paid for.
 	LastChance = 5 * time.Second
 )
 
 var (
-	// ErrCrowded says that too many calls are under way; one may end soon.
+	// ErrCrowded says that too many calls are under way. One may end soon.
 	ErrCrowded = refusal.New(refusal.Busy, errors.New("too many calls to the provider are under way"))
-	// ErrNotCalled is the outcome of a call that was not made.
+	// ErrNotCalled stands for the error of a call that was allowed but not made.
 	ErrNotCalled = errors.New("the provider was not called")
 )
 
-// suspendedError says that the provider is not called now.
+// suspendedError says that calls to the provider are suspended.
 type suspendedError struct {
-	// until is when one call is let through.
+	// until is when the next call is allowed.
 	until time.Time
 }
 
 // Error implements error.
 func (*suspendedError) Error() string { return "calls to the provider are suspended" }
 
-// SuspendedUntil is when calls that err says to be suspended may go on; zero where
-// it does not say that.
+// SuspendedUntil returns when suspended calls may go on; zero where err does not say
+// that they are suspended.
 func SuspendedUntil(err error) time.Time {
 	var suspended *suspendedError
 	if errors.As(err, &suspended) {
@@ -55,52 +54,52 @@ func SuspendedUntil(err error) time.Time {
 	return time.Time{}
 }
 
-// Caller is for whom the provider is called, as far as its failures are concerned.
+// Caller is for whom the provider is called.
 type Caller struct{ Number, Client string }
 
-// Breaker keeps a provider that fails from being called, and bounds how many calls
-// are under way. One stands before each verifier account.
+// Breaker suspends calls to a provider that fails, and limits how many calls are
+// under way. Each verifier account has one.
 type Breaker struct {
-	journal         *journal.Journal
-	outage, mistake *circuit
-	calls           calls
+	journal               *journal.Journal
+	outage, misconfigured *circuit
+	calls                 calls
 
 	mu sync.Mutex
 	// failedLast is the client whose call was the last to fail.
 	failedLast string
-	// numbers and clients are some of those whose calls have failed in a row: as
-	// many as it takes.
+	// numbers and clients are those whose calls have failed in a row, up to
+	// outageNumbers and outageClients of them.
 	numbers, clients map[string]bool
 }
 
-// NewBreaker returns one that lets calls through.
+// NewBreaker returns a breaker that allows calls.
 func NewBreaker(j *journal.Journal) *Breaker {
 	b := &Breaker{journal: j, numbers: make(map[string]bool), clients: make(map[string]bool)}
 	b.outage = b.newCircuit("outage", isOutage, func(c gobreaker.Counts) bool {
 		return c.ConsecutiveFailures >= outageFailures && b.failsForMany()
 	})
-	b.mistake = b.newCircuit("misconfiguration", isMistake, func(c gobreaker.Counts) bool {
-		return c.ConsecutiveFailures >= mistakeFailures
+	b.misconfigured = b.newCircuit("misconfiguration", isMisconfigured, func(c gobreaker.Counts) bool {
+		return c.ConsecutiveFailures >= misconfiguredFailures
 	})
 	return b
 }
 
-// circuit is open, which stops calls, for one cause.
+// circuit stops calls for one cause while it is open.
 type circuit struct {
 	*gobreaker.TwoStepCircuitBreaker[struct{}]
-	// until is when one that is open lets a call through, in Unix nanoseconds.
+	// until is when an open circuit allows the next call, in Unix nanoseconds.
 	until atomic.Int64
 }
 
-// newCircuit returns one that opens when trips says so. Failures of another cause
-// say nothing about its own.
+// newCircuit returns a circuit that opens when trips says so. It does not count
+// failures of another cause.
 func (b *Breaker) newCircuit(cause string, isFailure func(error) bool, trips func(gobreaker.Counts) bool) *circuit {
 	c := new(circuit)
 	c.TwoStepCircuitBreaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: cause, Timeout: suspendTime, ReadyToTrip: trips,
 		IsSuccessful: func(err error) bool { return !isFailure(err) },
 		IsExcluded: func(err error) bool {
-			return isNoCall(err) || (!isFailure(err) && (isOutage(err) || isMistake(err)))
+			return isNoCall(err) || (!isFailure(err) && (isOutage(err) || isMisconfigured(err)))
 		},
 		OnStateChange: func(_ string, _, to gobreaker.State) {
 			if to == gobreaker.StateOpen {
@@ -112,7 +111,7 @@ func (b *Breaker) newCircuit(cause string, isFailure func(error) bool, trips fun
 	return c
 }
 
-// allow lets a call through, or says until when none is.
+// allow allows a call, or returns a suspendedError.
 func (c *circuit) allow() (done func(error), err error) {
 	done, err = c.Allow()
 	if err != nil {
@@ -121,14 +120,14 @@ func (c *circuit) allow() (done func(error), err error) {
 	return done, nil
 }
 
-// isOpen tells whether allow would let nothing through.
+// isOpen tells whether allow would refuse.
 func (c *circuit) isOpen() bool {
 	switch c.State() {
 	case gobreaker.StateClosed:
 		return false
 	case gobreaker.StateHalfOpen:
 		counts := c.Counts()
-		return counts.Requests > counts.TotalExclusions // one is being let through
+		return counts.Requests > counts.TotalExclusions // the one call is under way
 	default:
 		return true
 	}
@@ -138,10 +137,10 @@ func (c *circuit) suspended() error {
 	return &suspendedError{until: time.Unix(0, c.until.Load())}
 }
 
-// Refuses returns why AllowStart would let no call through; nil promises nothing. It
-// serves to ask before a start is counted.
+// Refuses returns why AllowStart would refuse, so that a start need not be counted
+// first. After nil AllowStart may still refuse.
 func (b *Breaker) Refuses(by Caller) error {
-	for _, c := range []*circuit{b.mistake, b.outage} {
+	for _, c := range []*circuit{b.misconfigured, b.outage} {
 		if c.isOpen() {
 			return c.suspended()
 		}
@@ -152,25 +151,25 @@ func (b *Breaker) Refuses(by Caller) error {
 	return nil
 }
 
-// AllowStart lets the calls of a start through, or returns at once why not. Done is to
-// be called with their error, or with ErrNotCalled.
+// AllowStart allows the calls of a start, or returns at once why not. The caller must
+// call done with their error, or with ErrNotCalled.
 func (b *Breaker) AllowStart(by Caller) (done func(error), err error) {
-	end, ok := b.calls.start(by.Client)
+	end, ok := b.calls.takeStart(by.Client)
 	if !ok {
 		return nil, ErrCrowded
 	}
-	return b.call(by, end, b.mistake, b.outage)
+	return b.call(by, end, b.misconfigured, b.outage)
 }
 
-// AllowResult is AllowStart for the call for a result, which has been paid for: a mistake
-// that stops starts, like credits that have run out, does not stop it, and where
-// it is the last chance nor does an outage.
+// AllowResult does what AllowStart does, for the call for a result. Since a result
+// has been paid for, a misconfiguration such as spent credits does not stop it, and
+// on its last chance an outage does not either.
 func (b *Breaker) AllowResult(by Caller, isLast bool) (done func(error), err error) {
 	circuits := []*circuit{b.outage}
 	if isLast {
 		circuits = nil
 	}
-	end, ok := b.calls.result()
+	end, ok := b.calls.takeResult()
 	if !ok {
 		return nil, ErrCrowded
 	}
@@ -180,17 +179,17 @@ func (b *Breaker) AllowResult(by Caller, isLast bool) (done func(error), err err
 	}
 	return func(err error) {
 		called(err)
-		if !isMistake(err) {
-			return // that results are given does not show that starts would be
+		if !isMisconfigured(err) {
+			return // a result that works does not show that starts work again
 		}
-		if tell, refused := b.mistake.allow(); refused == nil {
+		if tell, refused := b.misconfigured.allow(); refused == nil {
 			tell(err)
 		}
 	}, nil
 }
 
-// call asks the circuits whether to make a call. Only the first error that done is
-// told counts; with it, or where the call is refused, end is called.
+// call asks all circuits to allow a call. Only the first call of done counts; it
+// calls end, as a refusal does.
 func (b *Breaker) call(by Caller, end func(), circuits ...*circuit) (done func(error), err error) {
 	told := []func(error){func(err error) {
 		end()
@@ -221,14 +220,13 @@ func (b *Breaker) call(by Caller, end func(), circuits ...*circuit) (done func(e
 	return done, nil
 }
 
-// failsAlone tells whether a failure of the call that is let through after an
-// outage would be the client's second in a row: what one client causes must not
-// keep the provider from being called.
+// failsAlone tells whether the call that is allowed after an outage is by the client
+// whose call failed last. One client's failures must not keep calls suspended.
 func (b *Breaker) failsAlone(by Caller) bool {
 	if b.outage.State() == gobreaker.StateClosed {
 		return false
 	}
-	// not before: the circuit, while it is locked, asks who fails
+	// Only now, since the locked circuit calls failsForMany, which takes the mutex.
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return by.Client == b.failedLast
@@ -239,7 +237,7 @@ func (b *Breaker) note(by Caller, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case isNoCall(err), isMistake(err):
+	case isNoCall(err), isMisconfigured(err):
 	case !isOutage(err):
 		clear(b.numbers)
 		clear(b.clients)
@@ -254,7 +252,7 @@ func (b *Breaker) note(by Caller, err error) {
 	}
 }
 
-// failsForMany tells whether it is not one number or one client that fails.
+// failsForMany tells whether enough numbers and clients fail for an outage.
 func (b *Breaker) failsForMany() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -269,8 +267,8 @@ func (b *Breaker) changed(cause string, to gobreaker.State) {
 	b.journal.CallsResumed(cause, to)
 }
 
-// isOutage tells whether the provider failed: no answer, or nonsense. What one
-// number or one operator causes is none.
+// isOutage tells whether the provider failed: it did not answer, or not sensibly.
+// What one number or one operator causes is no outage.
 func isOutage(err error) bool {
 	if errors.Is(err, ErrLink) {
 		return false // the provider has answered: it is that operator's URL
@@ -278,7 +276,7 @@ func isOutage(err error) bool {
 	return err != nil && !isNoCall(err) && refusal.Of(err) == refusal.ProviderUnavailable
 }
 
-// isMistake tells whether the site's operator has to mend something.
-func isMistake(err error) bool {
+// isMisconfigured tells whether the configuration must be changed.
+func isMisconfigured(err error) bool {
 	return err != nil && !isNoCall(err) && refusal.Of(err) == refusal.ProviderMisconfigured
 }

@@ -226,7 +226,7 @@ func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {
 
 func TestMistakesInAnswersForResultsStopStarts(t *testing.T) {
 	b := NewBreaker(journal.New(zap.NewNop()))
-	for i := range mistakeFailures {
+	for i := range misconfiguredFailures {
 		done, err := b.AllowResult(callerOf(i), false)
 		if err != nil {
 			t.Fatal(err)

@@ -3,27 +3,29 @@ package provider
 import "sync"
 
 const (
-	// maxCalls is how many calls may be under way: a slow provider must not
-	// take up what Caddy needs for everything else. Fewer than the connections
-	// that a verifier opens, or calls would run out of time in their queue.
+	// maxCalls is how many calls may be under way, so that a slow provider does not
+	// take up what Caddy needs for everything else. It is below the number of
+	// connections that a verifier opens, or calls would time out in their queue.
 	maxCalls = 100
-	// mostCalls is how many of them may be starts, and how many results: neither
-	// must keep the others away.
+	// mostCalls is how many of them may be starts, and how many may be results, so
+	// that neither keeps the other away.
 	mostCalls = 80
-	// clientCalls is how many one client's starts may be, an IPv6 /48 counting as
-	// one: more than pass in a burst by default, so that the limit answers what is
-	// beyond it; less than all, so that others start beside it.
+	// clientCalls is how many starts of one client may be under way; an IPv6 /48 is
+	// one client. It is more than the default limit lets pass in a burst, so that
+	// what is beyond is refused as rate_limited and not as busy, and less than
+	// mostCalls, so that others can start at the same time.
 	clientCalls = 65
 )
 
-// calls are those to the provider that are under way. The zero value has none.
+// calls counts the calls to the provider that are under way. The zero value is ready
+// to use.
 type calls struct {
 	mu              sync.Mutex
 	starts, results int
 	byClient        map[string]int // of starts
 }
 
-// hasRoom tells whether a client may start.
+// hasRoom tells whether takeStart would succeed.
 func (c *calls) hasRoom(client string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -34,8 +36,9 @@ func (c *calls) mayStart(client string) bool {
 	return c.starts+c.results < maxCalls && c.starts < mostCalls && c.byClient[client] < clientCalls
 }
 
-// start takes the call for a client's start, if it may.
-func (c *calls) start(client string) (end func(), ok bool) {
+// takeStart counts a call for a client's start, if it may be made, until end is
+// called.
+func (c *calls) takeStart(client string) (end func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.mayStart(client) {
@@ -58,8 +61,8 @@ func (c *calls) endStart(client string) {
 	}
 }
 
-// result takes the call for a result, if there is one left.
-func (c *calls) result() (end func(), ok bool) {
+// takeResult counts a call for a result, if it may be made, until end is called.
+func (c *calls) takeResult() (end func(), ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.starts+c.results >= maxCalls || c.results >= mostCalls {

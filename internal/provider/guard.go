@@ -10,8 +10,8 @@ import (
 
 var errPanicked = errors.New("the verifier panicked")
 
-// foreignError stands for an error that is no *verifier.Error. It tells the type
-// alone: the text may hold what the provider sent, or the number that it was sent.
+// foreignError stands for an error that is no *verifier.Error. It holds only the
+// type: the text may contain the number, or what the provider sent.
 type foreignError struct{ kind string }
 
 // Error implements error.
@@ -33,9 +33,9 @@ func (c cause) Error() string { return c.text }
 // Is makes a canceled one match context.Canceled.
 func (c cause) Is(target error) bool { return c.canceled && target == context.Canceled }
 
-// guarded calls the verifier. Its panic becomes an error that refuses: it must not
-// end Caddy, nor keep what the caller holds. All its errors can be logged, and none
-// that is returned runs code of the verifier's.
+// guarded calls the verifier. A panic becomes an error, so that it neither ends Caddy
+// nor leaves behind what the caller has to release. All errors returned can be
+// logged, and none of them runs code of the verifier's.
 func (p *Provider) guarded(step string, call func() error) (err error) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
@@ -48,7 +48,7 @@ func (p *Provider) guarded(step string, call func() error) (err error) {
 		return nil
 	}
 	told, ok := errors.AsType[*verifier.Error](err)
-	if !ok || told == nil { // of a nil one nothing can be read
+	if !ok || told == nil {
 		return &verifier.Error{Call: step, Err: foreignError{fmt.Sprintf("%T", err)}}
 	}
 	fit := *told

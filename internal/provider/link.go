@@ -11,33 +11,32 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// ErrLink says that no visitor can be sent to the URL that a provider gave. The
-// provider has answered, so this is no outage of it.
+// ErrLink says that no visitor may be sent to the URL that the provider gave. It is
+// no outage, since the provider has answered.
 var ErrLink = errors.New("the operator's URL cannot be used")
 
-// ErrRevealed is the ErrLink of a URL that holds one of the secrets.
+// ErrRevealed is the ErrLink of a URL that contains one of the secrets.
 var ErrRevealed = fmt.Errorf("%w: it reveals a secret of the attempt", ErrLink)
 
 // maxLink bounds the URL, in bytes.
 const maxLink = 8 << 10
 
-// LinkRules say where a visitor may be sent.
+// LinkRules are the rules for a URL that a visitor is sent to.
 type LinkRules struct {
 	// Callback is the gate's own callback address. No link may lead to its host.
 	Callback *url.URL
 	// Hosts are the only hosts allowed, exact or as *.example.com; any host where
 	// there are none.
 	Hosts []string
-	// Secrets must not stand in the link in any spelling. They prove that a
-	// browser came back from there: whoever can read one in the link does not need
-	// the visitor any more.
+	// Secrets must not be in the link in any spelling. They prove that a browser
+	// came back from the operator: whoever could read one in the link would not
+	// have to send the visitor there.
 	Secrets []string
 }
 
-// CheckLink returns raw, trimmed, if a visitor may be sent there: an absolute
-// http or https URL without user information that keeps to rules. Otherwise the
-// error is ErrLink, or ErrRevealed where a secret stands in it; its text never
-// repeats the URL.
+// CheckLink returns raw without surrounding space if it is an absolute http or https
+// URL without user information, and the rules allow it. Otherwise the error is
+// ErrLink or ErrRevealed. Its text never contains the URL.
 func CheckLink(raw string, rules LinkRules) (string, error) {
 	raw = strings.TrimSpace(raw)
 	u, err := parseLink(raw)

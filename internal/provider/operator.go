@@ -5,17 +5,16 @@ import (
 	"unicode"
 )
 
-// The bounds of an operator's name: its length in bytes, that of one word of it,
-// and how many digits it may have. Tokens and nonces are longer words than any
-// name has, and numbers have more digits.
+// The most that an operator's name may have: bytes, bytes in one word, digits. Tokens
+// and nonces have longer words, and phone numbers more digits.
 const (
 	maxName   = 64
 	maxWord   = 24
 	maxDigits = 3
 )
 
-// OperatorName makes the provider's text fit for a header and a log. Text that
-// does not look like a name is none: it may be a number or a token that the
+// OperatorName makes a provider's text fit for headers and logs. It returns "" for
+// text that does not look like a name: it may contain a number or a token that the
 // provider was sent.
 func OperatorName(s string) string {
 	s = strings.TrimSpace(s)

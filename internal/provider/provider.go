@@ -1,7 +1,10 @@
-// Package provider is a verifier as the gate calls it: one attempt a token, links
-// that a visitor may be sent to, errors that can be logged, and no calls while
-// they fail. In breaker.go and calls.go is when it is called at all, in guard.go
-// what its panics and errors become, in link.go the check of its links.
+// Package provider calls a verifier safely: a token serves one attempt, links and
+// operators' names are checked, panics become errors, and all errors can be logged.
+// Calls are suspended while they fail.
+//
+//   - provider.go makes the calls, guard.go catches panics and foreign errors.
+//   - breaker.go and calls.go decide whether a call is made.
+//   - link.go and operator.go check what the provider sent.
 package provider
 
 import (
@@ -18,10 +21,11 @@ import (
 )
 
 const (
-	// startTime bounds the calls of a start, whatever the verifier's own limit.
+	// startTime is the longest that the calls of a start may take, whatever the
+	// verifier's own limit.
 	startTime = 25 * time.Second
-	// ResultTime does so for one call for the result; after it another request
-	// may ask.
+	// ResultTime is the longest that a call for the result may take. After it
+	// another request may ask.
 	ResultTime = 10 * time.Second
 )
 
@@ -33,13 +37,13 @@ type Provider struct {
 	journal  *journal.Journal
 }
 
-// New returns a provider that calls v. Breaker is that of the verifier's account.
+// New returns a provider that calls v. Breaker belongs to the verifier's account.
 func New(v verifier.Verifier, breaker *Breaker, l *ledger.Ledger, j *journal.Journal) *Provider {
 	return &Provider{Breaker: breaker, verifier: v, ledger: l, journal: j}
 }
 
-// Understands tells whether the provider takes what it is sent for a number as
-// that number and no other. Where the verifier panics it does not.
+// Understands tells whether the provider reads the number that it is sent as this
+// number. It is false where the verifier panics.
 func (p *Provider) Understands(e164 string) (ok bool) {
 	err := p.guarded("number", func() error {
 		ok = p.verifier.Understands(e164)
@@ -48,8 +52,8 @@ func (p *Provider) Understands(e164 string) (ok bool) {
 	return ok && err == nil
 }
 
-// Start begins a verification. A visitor may be sent to the link that it returns;
-// Expires is zero where neither verifier nor token says when.
+// Start begins a verification. The URL that it returns has been checked. Expires is
+// the earlier of the verifier's and the token's; zero where neither is known.
 func (p *Provider) Start(ctx context.Context, req verifier.StartRequest) (*verifier.Started, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -69,9 +73,8 @@ func (p *Provider) Start(ctx context.Context, req verifier.StartRequest) (*verif
 	return checked(started, req, token)
 }
 
-// token takes a token for one attempt. One that has served before, on any node,
-// serves no other: it is the only key to the result, and who shares it would get
-// somebody else's.
+// token gets a token and claims it for one attempt, on all nodes. A token is the
+// only key to its result: two attempts with one token would get the same result.
 func (p *Provider) token(ctx context.Context) (*verifier.Token, error) {
 	source, ok := p.verifier.(verifier.TokenSource)
 	if !ok {
@@ -97,10 +100,11 @@ func (p *Provider) token(ctx context.Context) (*verifier.Token, error) {
 	return token, err
 }
 
-// errUsed says that a token has served another attempt.
+// errUsed says that a token was claimed before.
 var errUsed = errors.New("already used for another attempt")
 
-// checked returns what was started, fit to be used.
+// checked returns started with its URL and operator checked, and its expiry and
+// method filled in.
 func checked(started *verifier.Started, req verifier.StartRequest, token *verifier.Token) (*verifier.Started, error) {
 	if started == nil {
 		return nil, &verifier.Error{Call: "start", Err: errors.New("nothing was started")}
@@ -122,23 +126,25 @@ func checked(started *verifier.Started, req verifier.StartRequest, token *verifi
 	if err != nil {
 		return nil, &verifier.Error{Call: "start", Operator: fit.Operator, Hint: "ask the provider about the url of this operator", Err: err}
 	}
-	fit.Expires = earlier(started.Expires, token.Expires)
+	fit.Expires = Earlier(started.Expires, token.Expires)
 	if fit.Method == "" {
 		fit.Method = verifier.Silent
 	}
 	return &fit, nil
 }
 
-// earlier is the earlier of two times, of which the zero one is none.
-func earlier(a, b time.Time) time.Time {
+// Earlier returns the earlier of two times. A zero time is not known, and does not
+// count.
+func Earlier(a, b time.Time) time.Time {
 	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
 		return b
 	}
 	return a
 }
 
-// ReadCallback splits the query of a callback into the nonce and what is the
-// provider's. A query without one nonce in it is no callback.
+// ReadCallback splits the query of a callback into the nonce and the rest, which is
+// the provider's. It is no callback, and ok is false, unless there is exactly one
+// nonce.
 func (p *Provider) ReadCallback(raw string) (rest url.Values, nonce string, ok bool) {
 	rest, err := p.parse(raw)
 	if err != nil || len(rest["state"]) != 1 || !ledger.IsID(rest["state"][0]) {
@@ -164,8 +170,8 @@ func (p *Provider) parse(raw string) (query url.Values, err error) {
 // ErrForeign says that a callback was not the provider's answer to the attempt.
 var ErrForeign = errors.New("the callback was not the provider's")
 
-// Callback hands the query of a callback to the verifier. A *verifier.Error ends
-// the attempt with its class; ErrForeign says that it has to be burned.
+// Callback gives the query of a callback to the verifier. A *verifier.Error ends the
+// attempt; after ErrForeign it must be burned.
 func (p *Provider) Callback(state verifier.State, query url.Values) (next verifier.State, err error) {
 	err = p.guarded("callback", func() (err error) {
 		next, err = p.verifier.Callback(state, query)
@@ -188,14 +194,13 @@ func (p *Provider) Result(ctx context.Context, state verifier.State) (outcome ve
 	return outcome, err
 }
 
-// IsUnanswered tells whether err says that no usable answer arrived, so that
-// asking once more may give one.
+// IsUnanswered tells whether no usable answer arrived, so that asking again may help.
 func IsUnanswered(err error) bool {
 	told, ok := errors.AsType[*verifier.Error](err)
 	return ok && told.Again
 }
 
-// isNoCall tells whether the provider was not asked at all.
+// isNoCall tells whether err arose before the provider was called.
 func isNoCall(err error) bool {
 	if errors.Is(err, ErrNotCalled) || errors.Is(err, errUsed) {
 		return true
