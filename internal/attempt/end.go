@@ -11,8 +11,11 @@ import (
 // verified is the outcome of an attempt that made a session.
 const verified = "verified"
 
-// end ends an attempt: of all who try one succeeds, and takes back what it has
-// counted. Outcome is verified or a code.
+// forNow returns a life that begins now.
+func forNow(ttl time.Duration) ledger.Life { return ledger.Life{Expires: time.Now().Add(ttl)} }
+
+// end ends an attempt and takes back its counts. Of several callers one succeeds; the
+// others get ErrConflict. Outcome is verified or a code.
 func (d *Desk) end(ctx context.Context, entry ledger.Entry[ledger.Attempt], outcome string) (*ledger.Attempt, error) {
 	ended := *entry.Value
 	ended.Phase, ended.Outcome, ended.State = ledger.PhaseEnded, outcome, nil
@@ -24,7 +27,7 @@ func (d *Desk) end(ctx context.Context, entry ledger.Entry[ledger.Attempt], outc
 	return &ended, nil
 }
 
-// finish ends an attempt with a refusal, which its browser is told.
+// finish ends an attempt with a refusal and remembers that for its browser.
 func (d *Desk) finish(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt], code refusal.Code) error {
 	ended, err := d.end(ctx, entry, string(code))
 	if err != nil {
@@ -38,7 +41,7 @@ func (d *Desk) putRefusal(ctx context.Context, v *Visitor, code refusal.Code) er
 	return ledger.Put(ctx, d.Ledger, d.Ledger.RefusalKey(v.browser()), &ledger.Refusal{Code: string(code)}, forNow(d.RefusedTTL))
 }
 
-// isOver tells whether nothing can come of the attempt any more.
+// isOver tells whether the attempt has ended, or is in no known phase.
 func isOver(a *ledger.Attempt) bool {
 	switch a.Phase {
 	case ledger.PhaseStarted, ledger.PhaseReturned, ledger.PhaseProven:
@@ -48,13 +51,13 @@ func isOver(a *ledger.Attempt) bool {
 	}
 }
 
-// isLate tells whether the attempt's browser did not come back in time.
+// isLate tells whether the attempt's browser has not come back in time.
 func isLate(a *ledger.Attempt) bool {
 	return a.Phase == ledger.PhaseStarted && !time.Now().Before(a.Deadline)
 }
 
-// afterEnd is what comes after the attempt's end, at a late callback or a reload: a
-// verified visitor goes on, any other is told why not.
+// afterEnd returns what follows a callback or a reload after the attempt's end: a
+// verified visitor goes on, any other one is told why not.
 func (d *Desk) afterEnd(ctx context.Context, v *Visitor, a *ledger.Attempt) Step {
 	back := "/"
 	if v.owns(a) {

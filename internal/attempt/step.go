@@ -7,49 +7,51 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// Step is what comes next for a visitor: one of the types below. Who answers it
-// refuses where it is none that he knows.
+// Step is what comes next for a visitor: one of the types below. Whoever answers a
+// Step must refuse one that is not among them.
 //
 //sumtype:decl
 type Step interface{ isStep() }
 
 type (
-	// ToOperator sends the visitor to the operator.
+	// ToOperator: the visitor goes to the operator.
 	ToOperator struct{ URL string }
 
-	// Refused says that no attempt was begun.
+	// Refused: no attempt was begun; the visitor gets the form with the reason.
 	Refused struct {
-		Code refusal.Code
+		Code   refusal.Code
+		Return string
 		// RetryAt is when another start may pass; zero where that is not known.
 		RetryAt time.Time
 	}
 
-	// Pending says that the result is awaited.
+	// Pending: the visitor waits for the result of the attempt of that id.
 	Pending struct{ ID, Return string }
 
-	// Verified takes the visitor to where he wanted to go.
+	// Verified: the visitor goes on to the return path.
 	Verified struct {
 		Return string
-		// Issued is a new session, whose cookie he needs; nil where he has one.
+		// Issued is a new session, whose cookie must be set; nil where the visitor
+		// has one.
 		Issued *Issued
 	}
 
-	// Ended takes the visitor to the form, which tells a refusal that is still
-	// remembered.
+	// Ended: the attempt failed. The visitor gets the form, which gives the reason
+	// while that is remembered.
 	Ended struct {
 		Return string
-		// UnknownSession: see Found.
+		// UnknownSession is Found.Unknown of the visitor's session cookie.
 		UnknownSession bool
 	}
 
-	// Problem tells the visitor of a problem.
+	// Problem: the visitor gets the page of that code.
 	Problem struct {
 		Code refusal.Code
 		// ID is the attempt's; "" where there is none.
 		ID string
 	}
 
-	// Gone says that the visitor has hung up: there is nobody to answer.
+	// Gone: the visitor has hung up, so nobody reads an answer.
 	Gone struct{}
 )
 

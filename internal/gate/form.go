@@ -136,16 +136,16 @@ func (x *exchange) start() {
 	}
 	n, code := x.startNumber(fields)
 	if code != "" {
-		x.startRefused(code, back, 0)
+		x.answer(attempt.Refused{Code: code, Return: back})
 		return
 	}
-	x.answerStart(x.desk.Start(x.r.Context(), &x.visitor, attempt.Order{
-		Number: n, Return: back, CallbackURL: x.origin.url + x.cfg.Path + "/callback",
-		Client: quota.ClientOf(x.cfg.ClientIP(x.r)),
-	}), back)
+	x.answer(x.desk.Start(x.r.Context(), &attempt.Order{
+		Visitor: &x.visitor, Number: n, Return: back,
+		CallbackURL: x.origin.url + x.cfg.Path + "/callback", Client: quota.ClientOf(x.cfg.ClientIP(x.r)),
+	}))
 }
 
-// startNumber is the number to verify: the known one, else the posted one.
+// startNumber returns the number to verify: the known one, or else the posted one.
 func (x *exchange) startNumber(fields url.Values) (phone.Number, refusal.Code) {
 	switch {
 	case x.cfg.KnownNumber != nil && x.visitor.Number == "":
@@ -159,21 +159,21 @@ func (x *exchange) startNumber(fields url.Values) (phone.Number, refusal.Code) {
 	}
 }
 
-// startRefused shows the form again with the reason. It does not repeat what was
-// typed: no page holds a full number. Another start may pass after retry, where
-// that is known.
-func (x *exchange) startRefused(code refusal.Code, back string, retry time.Duration) {
+// startRefused shows the form again with the reason. It does not repeat the typed
+// number, since no page holds a full one.
+func (x *exchange) startRefused(refused attempt.Refused) {
+	code, retry := refused.Code, time.Until(refused.RetryAt)
 	x.noteRefusal(code, "")
-	if retry <= 0 {
+	if retry <= 0 { // also where RetryAt is zero
 		retry = code.Retry()
 	}
 	if wantsJSON(x.r) {
 		x.problemJSONRetry(x.w, code.Status(), code, retry)
 		return
 	}
-	data := pages.Data{Code: string(code), Return: back, RetryAfter: retry}
+	data := pages.Data{Code: string(code), Return: refused.Return, RetryAfter: retry}
 	if x.fillKnown(&data) != "" {
-		x.problemPage(x.w, x.r, code, back)
+		x.problemPage(x.w, x.r, code, refused.Return)
 		return
 	}
 	x.renewBrowserCookie()

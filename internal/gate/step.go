@@ -8,10 +8,14 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// answer takes the visitor to what comes next, always by a redirect, so that no
-// token of a callback stays in an address bar.
+// answer takes the visitor to what comes next. After a callback that is always a
+// redirect, so that no token stays in an address bar.
 func (x *exchange) answer(step attempt.Step) {
 	switch next := step.(type) {
+	case attempt.ToOperator:
+		x.sendTo(next.URL)
+	case attempt.Refused:
+		x.startRefused(next)
 	case attempt.Verified:
 		if next.Issued != nil {
 			x.setSessionCookie(next.Issued)
@@ -27,23 +31,6 @@ func (x *exchange) answer(step attempt.Step) {
 	case attempt.Gone: // nobody reads an answer
 	default:
 		x.redirect(x.w, x.problemURL(refusal.AttemptUnknown)) // fail closed
-	}
-}
-
-// answerStart answers a press of the button: what is wrong is told at once, on the
-// form.
-func (x *exchange) answerStart(step attempt.Step, back string) {
-	switch next := step.(type) {
-	case attempt.ToOperator:
-		x.sendTo(next.URL)
-	case attempt.Refused:
-		var retry time.Duration
-		if !next.RetryAt.IsZero() {
-			retry = time.Until(next.RetryAt)
-		}
-		x.startRefused(next.Code, back, retry)
-	default:
-		x.startRefused(refusal.ProviderUnavailable, back, 0) // fail closed
 	}
 }
 
