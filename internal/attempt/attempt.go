@@ -1,12 +1,12 @@
-// Package attempt is the life of a verification: from the press of the button
-// over the operator and back to a session, which it keeps, gives once more where
-// it got lost, and ends. It writes no HTTP: what a visitor does returns a Step,
-// which says what comes next.
+// Package attempt is the life of a verification: the start, the way back from the
+// operator, the result, and the session that comes of it. It writes no HTTP: what a
+// visitor does returns a Step, which says what comes next.
 //
-//   - A start: start.go, with press.go (equal presses become one) and admit.go
-//     (whether it is admitted at all).
+//   - A start: press.go (equal presses become one), admit.go (whether it is
+//     admitted), start.go.
 //   - The way back: callback.go, result.go, end.go.
-//   - A session: session.go, grant.go (once more), signout.go.
+//   - A session: session.go, grant.go (a session that got lost is given again),
+//     signout.go.
 package attempt
 
 import (
@@ -33,23 +33,24 @@ type Config struct {
 
 	// Account is the verifier account.
 	Account string
-	// Region is how a national number is read; Countries are those accepted.
+	// Region is the country whose national numbers may be typed, Countries are
+	// those whose numbers are accepted.
 	Region    string
 	Countries []string
-	// KnowsNumbers says that the site knows its visitors' numbers: a
-	// verification has to be of that one.
+	// KnowsNumbers says that the site knows its visitors' numbers: only a
+	// verification of the known number counts.
 	KnowsNumbers bool
 
 	AttemptTTL, RefusedTTL, ResultWait time.Duration
 }
 
-// Desk handles the attempts and sessions of one gate. It keeps nothing about
-// visitors itself; all that is in the ledger.
+// Desk handles the attempts and sessions of one gate. All that lasts is in the
+// ledger.
 type Desk struct {
 	Config
-	numbers phone.Rules
-	keep    keeping
-	presses presses
+	numbers   phone.Rules
+	retention retention
+	presses   presses
 }
 
 // New returns a desk.
@@ -59,28 +60,27 @@ func New(cfg Config) *Desk {
 	}}
 }
 
-// Visitor is who makes a request, as far as attempts and sessions are concerned.
+// Visitor is who makes a request.
 type Visitor struct {
 	// Realm is the scope of the site's cookies.
 	Realm string
-	// Browser and Session are the values of the cookies, each "" unless it came
-	// along once and well formed.
+	// Browser and Session are the values of the cookies; "" where the request does
+	// not carry exactly one, well formed.
 	Browser, Session string
-	// Number is what the site knows to be the visitor's number, "" where it
-	// knows none. It counts where Config.KnowsNumbers.
+	// Number is the visitor's number as the site knows it, or "". It counts if
+	// Config.KnowsNumbers.
 	Number string
 }
 
 func (v *Visitor) browser() ledger.Browser { return ledger.Browser{Realm: v.Realm, Secret: v.Browser} }
 
-// owns tells whether the visitor's browser has started the attempt.
+// owns tells whether the visitor's browser started the attempt.
 func (v *Visitor) owns(a *ledger.Attempt) bool {
 	hash := ledger.Hash(v.Browser)
 	return v.Browser != "" && subtle.ConstantTimeCompare(hash[:], a.Browser[:]) == 1
 }
 
-// ParseNumber reads a number that may be verified here. It returns a code where
-// it may not.
+// ParseNumber reads a number. It returns a code if the number cannot be verified here.
 func (d *Desk) ParseNumber(input string) (phone.Number, refusal.Code) {
 	n, err := phone.Parse(input, &d.numbers)
 	switch {
@@ -93,8 +93,8 @@ func (d *Desk) ParseNumber(input string) (phone.Number, refusal.Code) {
 	}
 }
 
-// Refusal is why the visitor's last attempt failed, while that is remembered, else
-// "". It only explains, so a failing cache explains nothing.
+// Refusal returns why the visitor's last attempt failed, or "" where that is not
+// remembered. It only explains, so an error of the cache is "" too.
 func (d *Desk) Refusal(ctx context.Context, v *Visitor) refusal.Code {
 	if v.Browser == "" {
 		return ""
@@ -106,7 +106,7 @@ func (d *Desk) Refusal(ctx context.Context, v *Visitor) refusal.Code {
 	return refusal.Code(entry.Value.Code)
 }
 
-// CheckSecret says so where another node of the account has another secret.
+// CheckSecret logs when another node of the account has another secret.
 func (d *Desk) CheckSecret(ctx context.Context) {
 	differs, err := d.Ledger.CheckSecret(ctx)
 	if differs {
@@ -117,10 +117,10 @@ func (d *Desk) CheckSecret(ctx context.Context) {
 	}
 }
 
-// accepts tells whether numbers of that country may pass here.
+// accepts tells whether numbers of a country are accepted.
 func (d *Desk) accepts(region string) bool { return slices.Contains(d.Countries, region) }
 
-// pause waits; it returns false where ctx ended first.
+// pause waits. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

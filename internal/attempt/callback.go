@@ -11,10 +11,10 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// ComeBack takes a browser back in. It accepts the nonce once, in time, and from
-// the browser that started the attempt; from any other browser it ends the attempt
-// for good: somebody had a visitor open an operator link of his own. Query is the
-// callback's, as it arrived.
+// ComeBack answers a callback; query is the raw query of its address. The nonce counts
+// once, in time, and from the browser that started the attempt. From any other
+// browser it burns the attempt: somebody may have sent a visitor the operator link
+// of an attempt of their own.
 func (d *Desk) ComeBack(ctx context.Context, v *Visitor, query string) Step {
 	rest, nonce, ok := d.Provider.ReadCallback(query)
 	if !ok {
@@ -22,21 +22,21 @@ func (d *Desk) ComeBack(ctx context.Context, v *Visitor, query string) Step {
 	}
 	id := ledger.AttemptID(nonce)
 	for {
-		step, err := d.arrive(context.WithoutCancel(ctx), v, id, rest) // a burning counts even if its cause hangs up
+		step, err := d.arrive(context.WithoutCancel(ctx), v, id, rest) // whoever burns an attempt may hang up
 		switch {
-		case errors.Is(err, ledger.ErrConflict): // another callback was faster: look again
+		case errors.Is(err, ledger.ErrConflict): // another callback was faster
 		case err != nil:
 			return Problem{d.Journal.Failed("callback", err), id}
 		case step != nil:
 			return step
 		default:
-			return d.proceed(ctx, v, id, time.Now().Add(settleTime))
+			return d.proceed(ctx, v, id, time.Now().Add(SettleTime))
 		}
 	}
 }
 
-// arrive does what a callback does to its attempt. Neither a step nor an error
-// means that the attempt goes on to its result.
+// arrive applies a callback to its attempt. If it returns neither a step nor an error,
+// the attempt goes on to its result.
 func (d *Desk) arrive(ctx context.Context, v *Visitor, id string, query url.Values) (Step, error) {
 	entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.AttemptKey(v.Realm, id))
 	if errors.Is(err, ledger.ErrNotFound) || (err == nil && entry.Value.Account != d.Account) {
@@ -59,9 +59,9 @@ func (d *Desk) arrive(ctx context.Context, v *Visitor, id string, query url.Valu
 	}
 }
 
-// accept takes the attempt: of all callbacks with its nonce one succeeds. What the
-// verifier refuses by an error of its own ends the attempt with its code; what is
-// not the provider's answer burns it.
+// accept lets one of all callbacks with the nonce take the attempt to its result. An
+// error of the verifier ends the attempt with its code; a callback that is not the
+// provider's burns it.
 func (d *Desk) accept(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt], query url.Values) (Step, error) {
 	a := *entry.Value
 	state, err := d.Provider.Callback(a.State, query)
@@ -77,7 +77,7 @@ func (d *Desk) accept(ctx context.Context, v *Visitor, entry ledger.Entry[ledger
 	return nil, err
 }
 
-// burn ends an attempt for good.
+// burn ends an attempt whose callback came from elsewhere.
 func (d *Desk) burn(ctx context.Context, entry ledger.Entry[ledger.Attempt], why string) error {
 	ended, err := d.end(ctx, entry, string(refusal.BrowserMismatch))
 	if err == nil {
@@ -86,8 +86,8 @@ func (d *Desk) burn(ctx context.Context, entry ledger.Entry[ledger.Attempt], why
 	return err
 }
 
-// expire ends an attempt whose callback came too late. Of another's there is
-// nothing to end, and nothing to be told.
+// expire ends an attempt whose callback came too late. It leaves the attempt of
+// another browser alone, whose callback could have burned it.
 func (d *Desk) expire(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt]) error {
 	if !v.owns(entry.Value) {
 		return nil

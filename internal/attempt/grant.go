@@ -11,17 +11,15 @@ import (
 )
 
 const (
-	// grantTTL is how long after a success its browser may come for the session
-	// once more.
+	// grantTTL is how long after a success the browser may fetch the session again.
 	grantTTL = 60 * time.Second
-	// maxGiven is how many parallel tabs may lose their session to one another.
+	// maxGiven is how many parallel tabs may replace each other's session.
 	maxGiven = 20
 )
 
-// settleBrowser records a success for its browser: its older sessions end, its
-// last refusal is forgotten, and it may fetch the new session once more. The
-// visitor is verified even where that fails.
-func (d *Desk) settleBrowser(ctx context.Context, v *Visitor, grant *ledger.Grant, older []cache.Ref) {
+// recordSuccess stores the grant of a verified browser, forgets its last refusal, and
+// ends its older sessions. The visitor is verified even if that fails.
+func (d *Desk) recordSuccess(ctx context.Context, v *Visitor, grant *ledger.Grant, older []cache.Ref) {
 	b := v.browser()
 	err := errors.Join(
 		ledger.Put(ctx, d.Ledger, d.Ledger.GrantKey(b), grant, d.Ledger.GrantLife(grant, b, grantTTL)),
@@ -33,13 +31,13 @@ func (d *Desk) settleBrowser(ctx context.Context, v *Visitor, grant *ledger.Gran
 	}
 }
 
-// GiveAgain gives the session of a recent success once more to the browser that
-// earned it, under a new id: a phone dropped the cookie, or the answer got lost. It
-// returns the code of a refusal, or neither where there is nothing to give.
+// GiveAgain gives the session of a recent success to the same browser again, under a
+// new id, in case the phone dropped the cookie or the answer got lost. It returns the
+// code of a refusal, or neither where there is nothing to give.
 //
-// A browser without the cookie gets it once. One with the cookie of a session
-// that a parallel tab has just replaced keeps cookies all right: it gets one
-// as often as tabs can race, and what the other tabs hold stays.
+// A browser without a session cookie gets it once, since it may keep no cookies at
+// all. A browser whose session a parallel tab has just replaced gets one up to
+// maxGiven times, and the sessions of its other tabs go on.
 func (d *Desk) GiveAgain(ctx context.Context, v *Visitor, terms Terms) (*Issued, refusal.Code) {
 	if v.Browser == "" {
 		return nil, ""
@@ -74,10 +72,9 @@ func (d *Desk) GiveAgain(ctx context.Context, v *Visitor, terms Terms) (*Issued,
 	return nil, refusal.Busy
 }
 
-// give makes the session that a grant stands for, if the grant has not changed, and
-// as long as the attempt that it came of is remembered: a sign-out removes that
-// first, and then what it finds of sessions. Where the browser has lost the cookie
-// of the one it had, that one ends.
+// give makes another session from a grant. It fails if the grant has changed, or if
+// the attempt is gone, which a sign-out removes before it looks for sessions. The
+// sessions of a browser that has lost its cookie end.
 func (d *Desk) give(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Grant]) (*Issued, error) {
 	given := *entry.Value
 	given.Given++

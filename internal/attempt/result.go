@@ -12,24 +12,22 @@ import (
 )
 
 const (
-	// settleTime is how long a request waits for the result before the visitor
-	// sees the wait page.
-	settleTime = 2 * time.Second
+	// SettleTime is how long a request waits for the result before the visitor sees
+	// the wait page, and how long that page waits before it looks again.
+	SettleTime = 2 * time.Second
 	// maxFailed is how many calls without a usable answer end the attempt.
 	maxFailed = 3
 )
 
-// SettleTime is after how long it pays to look for the result again.
-const SettleTime = settleTime
-
-// pauses are those between the calls for a result; the last one repeats.
+// pauses are the pauses between calls for a result. The last one repeats.
 var pauses = []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second}
 
+// pauseAfter returns the pause after so many calls.
 func pauseAfter(asked int) time.Duration {
 	return pauses[min(asked, len(pauses))-1]
 }
 
-// Wait brings the attempt of that id as far as it will come now.
+// Wait takes an attempt that has come back as far as it gets now.
 func (d *Desk) Wait(ctx context.Context, v *Visitor, id string) Step {
 	step := d.Look(ctx, v, id)
 	if _, ok := step.(Pending); !ok {
@@ -38,8 +36,8 @@ func (d *Desk) Wait(ctx context.Context, v *Visitor, id string) Step {
 	return d.proceed(ctx, v, id, time.Now())
 }
 
-// Look is Wait without effect: it says Pending of every attempt of the visitor's
-// that has come back.
+// Look does what Wait does, without effect: it returns Pending for every attempt of
+// the visitor that has come back.
 func (d *Desk) Look(ctx context.Context, v *Visitor, id string) Step {
 	entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.AttemptKey(v.Realm, id))
 	switch a := entry.Value; {
@@ -56,8 +54,8 @@ func (d *Desk) Look(ctx context.Context, v *Visitor, id string) Step {
 	}
 }
 
-// proceed brings an accepted attempt as far as it will come now, asking for the
-// result where that is due before the given time.
+// proceed takes an accepted attempt as far as it gets now. It asks for the result if
+// that is due before until.
 func (d *Desk) proceed(ctx context.Context, v *Visitor, id string, until time.Time) Step {
 	key := d.Ledger.AttemptKey(v.Realm, id)
 	for {
@@ -90,10 +88,10 @@ func (d *Desk) proceed(ctx context.Context, v *Visitor, id string, until time.Ti
 	}
 }
 
-// settle asks for the result as often as that is due before until, and returns
-// how the attempt stands.
+// settle asks for the result as often as that is due before until, and returns the
+// attempt as it is then.
 func (d *Desk) settle(ctx context.Context, v *Visitor, key ledger.Key[ledger.Attempt], until time.Time) (ledger.Entry[ledger.Attempt], error) {
-	patience := time.Now().Add(settleTime)
+	patience := time.Now().Add(SettleTime)
 	for {
 		entry, err := ledger.Get(ctx, d.Ledger, key)
 		if err != nil || entry.Value.Phase != ledger.PhaseReturned {
@@ -126,6 +124,7 @@ func (d *Desk) settle(ctx context.Context, v *Visitor, key ledger.Key[ledger.Att
 	}
 }
 
+// waitFor waits for done. It returns false if ctx or the time ends first.
 func waitFor(ctx context.Context, done <-chan struct{}, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -138,8 +137,8 @@ func waitFor(ctx context.Context, done <-chan struct{}, d time.Duration) bool {
 	return false
 }
 
-// resultDeadline is until when the provider is asked. It is asked once all the
-// same, and what an asker at work brings home still counts.
+// resultDeadline returns when asking for the result ends. After it the provider is
+// still asked if it never was, and a call under way still counts.
 func (d *Desk) resultDeadline(a *ledger.Attempt) time.Time {
 	deadline := a.ReturnedAt.Add(d.ResultWait)
 	if a.AskUntil.Before(deadline) {
@@ -148,10 +147,9 @@ func (d *Desk) resultDeadline(a *ledger.Attempt) time.Time {
 	return deadline
 }
 
-// ask asks the provider for the result, once, if no other request does:
-// ErrConflict says that one does. The call goes on when the visitor's request ends,
-// since its answer may be given only once; done is closed when the answer is in the
-// ledger.
+// ask makes one call for the result, unless another request makes it: then the error
+// is ErrConflict. The call goes on when the visitor's request ends, since the
+// provider may answer only once. Done is closed when the answer is in the ledger.
 func (d *Desk) ask(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt]) (done <-chan struct{}, err error) {
 	a := *entry.Value
 	isLast := a.Asked == 0 && time.Until(d.resultDeadline(&a)) <= provider.LastChance
@@ -172,22 +170,22 @@ func (d *Desk) ask(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.At
 		ctx := context.WithoutCancel(ctx)
 		outcome, err := d.Provider.Result(ctx, a.State)
 		called(err)
-		if err := d.record(ctx, v, asking, outcome, err); err != nil {
+		if err := d.recordResult(ctx, v, asking, answer{outcome, err}); err != nil {
 			d.Journal.NotDone("result not recorded", err)
 		}
 	}()
 	return finished, nil
 }
 
-// closed stands for a call that is over.
+// closed is the done of a call that was not made.
 var closed = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
 
-// postpone waits with asking while the provider is not to be called: what was paid
-// for is not given up before its time.
+// postpone puts the next call off while the provider may not be called. A result that
+// was paid for is given up only at its deadline.
 func (d *Desk) postpone(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt], why error) error {
 	a, now := *entry.Value, time.Now()
 	if !now.Before(d.resultDeadline(&a)) {
@@ -198,25 +196,31 @@ func (d *Desk) postpone(ctx context.Context, v *Visitor, entry ledger.Entry[ledg
 	return err
 }
 
-// record writes down what the provider said. Whatever is not a confirmation or
-// a reason to ask again refuses. A conflict means that the attempt was burned
-// meanwhile: then the answer no longer counts.
-func (d *Desk) record(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt], outcome verifier.Outcome, err error) error {
+// answer is what a call for the result returned.
+type answer struct {
+	outcome verifier.Outcome
+	err     error
+}
+
+// recordResult stores what a call for the result returned. Anything but a
+// confirmation or a reason to ask again refuses. ErrConflict means that the attempt
+// was burned meanwhile: then the answer no longer counts.
+func (d *Desk) recordResult(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt], got answer) error {
 	a := *entry.Value
-	again := provider.IsUnanswered(err)
-	if again {
+	isUnanswered := provider.IsUnanswered(got.err)
+	if isUnanswered {
 		a.Failed++
 	}
 	switch {
-	case err == nil && outcome == verifier.Verified:
+	case got.err == nil && got.outcome == verifier.Verified:
 		a.Phase, a.ProvenAt = ledger.PhaseProven, time.Now()
-	case err == nil && outcome == verifier.Pending, again && a.Failed < maxFailed:
+	case got.err == nil && got.outcome == verifier.Pending, isUnanswered && a.Failed < maxFailed:
 		a.AskAt = time.Now().Add(pauseAfter(a.Asked))
-	case err == nil:
+	case got.err == nil:
 		return d.finish(ctx, v, entry, refusal.NumberMismatch) // fail closed
 	default:
-		return d.finish(ctx, v, entry, d.Journal.Failed("result", err))
+		return d.finish(ctx, v, entry, d.Journal.Failed("result", got.err))
 	}
-	_, err = ledger.Swap(ctx, d.Ledger, entry, &a, d.Ledger.AttemptLife(&a))
+	_, err := ledger.Swap(ctx, d.Ledger, entry, &a, d.Ledger.AttemptLife(&a))
 	return err
 }

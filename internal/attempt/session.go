@@ -12,29 +12,29 @@ import (
 
 // Terms are what a route asks of a verification.
 type Terms struct {
-	// MaxAge is how old it may be; 0: any age.
+	// MaxAge is the greatest age; 0: any age.
 	MaxAge time.Duration
-	// SessionTTL is how long it holds, SessionIdle how long without a request;
-	// 0: for ever.
+	// SessionTTL is how long a session is valid, SessionIdle how long without a
+	// request; 0: no limit.
 	SessionTTL, SessionIdle time.Duration
 }
 
-// keeping is how sessions are kept, so that they serve all routes.
-type keeping struct {
+// retention is how long sessions are kept, so that they serve all routes.
+type retention struct {
 	// ttl and idle are the longest of all routes.
 	ttl, idle time.Duration
-	// touchEvery is how often a session's use is noted; 0: never.
+	// touchEvery is how often the use of a session is noted; 0: never.
 	touchEvery time.Duration
 	routes     int
 }
 
-// touchesPerIdle is how finely the idle time is measured.
+// touchesPerIdle is how many times the use of a session is noted in an idle time.
 const touchesPerIdle = 60
 
-// Serve makes the desk keep sessions as long as a route may want them. Call it for
-// each route before the first request.
-func (d *Desk) Serve(route Terms) {
-	k := &d.keep
+// AddRoute makes the desk keep sessions for as long as a route may need them. Call it
+// for each route before the first request.
+func (d *Desk) AddRoute(route Terms) {
+	k := &d.retention
 	k.ttl = max(k.ttl, route.SessionTTL)
 	if k.routes == 0 || (k.idle > 0 && route.SessionIdle > k.idle) || route.SessionIdle == 0 {
 		k.idle = route.SessionIdle
@@ -45,22 +45,24 @@ func (d *Desk) Serve(route Terms) {
 	k.routes++
 }
 
-// Lenient are the terms of a visitor who is at no route yet: those of the most
-// lenient one.
-func (d *Desk) Lenient() Terms { return Terms{SessionTTL: d.keep.ttl, SessionIdle: d.keep.idle} }
+// Lenient returns the terms of the most lenient route. They apply where a visitor is
+// not at a route.
+func (d *Desk) Lenient() Terms {
+	return Terms{SessionTTL: d.retention.ttl, SessionIdle: d.retention.idle}
+}
 
-// Found is what a look for a visitor's session has found.
+// Found is the result of looking for a visitor's session.
 type Found struct {
-	// Session is the one that lets the visitor pass; nil where none does.
+	// Session is the session that lets the visitor pass, or nil.
 	Session *ledger.Session
-	// Unknown says that the visitor came with the cookie of a session that does
-	// not exist, or no longer: a parallel tab may just have replaced it.
+	// Unknown says that the visitor's cookie names a session that does not exist. A
+	// parallel tab may just have replaced it.
 	Unknown bool
 }
 
-// Session looks for a session that lets the visitor pass on these terms, and counts
-// as its use. Its error means that the cache failed.
-func (d *Desk) Session(ctx context.Context, v *Visitor, terms Terms) (Found, error) {
+// UseSession finds the session that lets the visitor pass on these terms, and notes
+// its use. An error means that the cache failed.
+func (d *Desk) UseSession(ctx context.Context, v *Visitor, terms Terms) (Found, error) {
 	entry, found, err := d.find(ctx, v, terms)
 	if found.Session != nil && !d.isKeptAsAsked(entry, terms) {
 		d.touch(ctx, entry)
@@ -68,7 +70,7 @@ func (d *Desk) Session(ctx context.Context, v *Visitor, terms Terms) (Found, err
 	return found, err
 }
 
-// Peek is Session without counting as a use.
+// Peek does what UseSession does without noting a use.
 func (d *Desk) Peek(ctx context.Context, v *Visitor, terms Terms) (Found, error) {
 	_, found, err := d.find(ctx, v, terms)
 	return found, err
@@ -97,16 +99,16 @@ func (d *Desk) find(ctx context.Context, v *Visitor, terms Terms) (ledger.Entry[
 	return entry, Found{Session: entry.Value}, nil
 }
 
-// isKeptAsAsked tells whether the terms ask of time no more than that the record
-// lives, which the cache has just checked: the clock is a good part of what a
-// request costs.
+// isKeptAsAsked tells whether a session is young enough for the terms because its
+// record is live, as the cache has just checked. Then nobody has to look at the
+// clock, which is a good part of what a request costs.
 func (d *Desk) isKeptAsAsked(entry ledger.Entry[ledger.Session], terms Terms) bool {
-	return terms.MaxAge == 0 && terms.SessionIdle == 0 && entry.Record.Idle == 0 && d.keep.touchEvery == 0 &&
+	return terms.MaxAge == 0 && terms.SessionIdle == 0 && entry.Record.Idle == 0 && d.retention.touchEvery == 0 &&
 		!entry.Record.Expires.After(entry.Value.VerifiedAt.Add(terms.SessionTTL))
 }
 
-// suits tells whether a verification is of the account, and of a number that is
-// wanted here.
+// suits tells whether a verification is of the account, of an accepted country, and of
+// the visitor's known number if the site knows it.
 func (d *Desk) suits(v *Visitor, s *ledger.Session) bool {
 	switch {
 	case s.Account != d.Account, !d.accepts(s.Region):
@@ -126,10 +128,10 @@ func isTooOld(s *ledger.Session, terms Terms, now time.Time) bool {
 	return age >= terms.SessionTTL || (terms.MaxAge > 0 && age >= terms.MaxAge)
 }
 
-// touch notes that the session was used, often enough for the shortest idle time
-// and not at every request.
+// touch notes the use of a session: not at every request, but often enough for the
+// shortest idle time.
 func (d *Desk) touch(ctx context.Context, entry ledger.Entry[ledger.Session]) {
-	every := d.keep.touchEvery
+	every := d.retention.touchEvery
 	if idle := entry.Record.Idle; idle > 0 && (every == 0 || idle/touchesPerIdle < every) {
 		every = idle / touchesPerIdle
 	}
@@ -142,10 +144,10 @@ func (d *Desk) touch(ctx context.Context, entry ledger.Entry[ledger.Session]) {
 	}
 }
 
-// issue turns a proven attempt into a session with a fresh id. The session is
-// stored first: a crash in between leaves one that nobody knows. Who ends the
-// attempt first has won; ErrConflict means that it was another, that the attempt
-// was burned, or that its browser has signed out.
+// issue turns a proven attempt into a session with a new id. It stores the session and
+// then ends the attempt: after a crash in between nobody knows the session.
+// ErrConflict means that another request was faster, or that the attempt was burned or
+// its browser has signed out.
 func (d *Desk) issue(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt]) (*Issued, error) {
 	ctx = context.WithoutCancel(ctx) // done whole or not at all
 	a := entry.Value
@@ -164,7 +166,7 @@ func (d *Desk) issue(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.
 		d.discard(ctx, d.sessionRef(v, issued.ID))
 		return nil, err
 	}
-	d.settleBrowser(ctx, v, &ledger.Grant{Attempt: entry.Key.Secret, Session: issued.Session}, older)
+	d.recordSuccess(ctx, v, &ledger.Grant{Attempt: entry.Key.Secret, Session: issued.Session}, older)
 	d.Journal.Verified(ctx, entry.Key.Secret, a, issued.Session)
 	return issued, nil
 }
@@ -173,7 +175,7 @@ func (d *Desk) issue(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.
 func (d *Desk) putSession(ctx context.Context, v *Visitor, s *ledger.Session) (*Issued, error) {
 	id := ledger.NewID()
 	s.PublicID = ledger.PublicID(id)
-	life := d.Ledger.SessionLife(s, v.browser(), d.keep.ttl, d.keep.idle)
+	life := d.Ledger.SessionLife(s, v.browser(), d.retention.ttl, d.retention.idle)
 	err := ledger.Put(ctx, d.Ledger, d.Ledger.SessionKey(v.Realm, id), s, life)
 	return &Issued{ID: id, Session: s, Ends: life.Expires}, err
 }
@@ -182,22 +184,25 @@ func (d *Desk) sessionRef(v *Visitor, id string) cache.Ref {
 	return d.Ledger.SessionKey(v.Realm, id).Ref()
 }
 
-// Ends is when a session ends at the latest.
-func (d *Desk) Ends(s *ledger.Session) time.Time { return s.VerifiedAt.Add(d.keep.ttl) }
+// Ends returns when a session ends at the latest.
+func (d *Desk) Ends(s *ledger.Session) time.Time { return s.VerifiedAt.Add(d.retention.ttl) }
 
-// discard removes what must not be used.
+// discard removes sessions that must not be used. A failure is only logged.
 func (d *Desk) discard(ctx context.Context, refs ...cache.Ref) {
 	if err := d.Ledger.Remove(ctx, refs...); err != nil {
 		d.Journal.NotDone("unused session not removed", err)
 	}
 }
 
-// olderSessions are those that a success of an attempt ends: the one whose
-// cookie came along, and all that this browser was given, unless another attempt
-// of the last minutes says that they may be those of parallel tabs. Where that one
-// was given under another browser cookie, which a sign-out here would not know (on
-// another host of a cookie domain, or one that has expired), what was given under
-// it, and what could give more, is among them. They are complete without an error.
+// olderSessions finds the sessions that the success of an attempt ends. If there is an
+// error, some may be missing. They are:
+//
+//   - the session whose cookie the request carried;
+//   - if that was given under another browser cookie (one of another host of the
+//     cookie domain, or one that has expired), all sessions given under it, with
+//     their sources: a sign-out here would not find them;
+//   - all sessions that this browser was given, unless another recent attempt of it
+//     shows that they may belong to parallel tabs.
 func (d *Desk) olderSessions(ctx context.Context, v *Visitor, attempt cache.Ref) (older []cache.Ref, err error) {
 	own := v.browser().SessionsTag()
 	if v.Session != "" {
@@ -218,14 +223,14 @@ func (d *Desk) olderSessions(ctx context.Context, v *Visitor, attempt cache.Ref)
 	if err != nil || len(given) == 0 {
 		return older, err
 	}
-	sources, err := d.Ledger.Find(ctx, ledger.SourcesTag(own)) // after what came of them
+	sources, err := d.Ledger.Find(ctx, ledger.SourcesTag(own)) // only now: a session is stored after its source
 	if err != nil || slices.ContainsFunc(sources, func(ref cache.Ref) bool { return ref != attempt }) {
 		return older, err
 	}
 	return append(older, given...), nil
 }
 
-// givenUnder finds the sources of sessions of a browser, and the sessions.
+// givenUnder finds the sessions of a browser, and their sources.
 func (d *Desk) givenUnder(ctx context.Context, browser cache.Tag) ([]cache.Ref, error) {
 	sources, err := d.Ledger.Find(ctx, ledger.SourcesTag(browser))
 	if err != nil {
@@ -235,8 +240,7 @@ func (d *Desk) givenUnder(ctx context.Context, browser cache.Tag) ([]cache.Ref, 
 	return append(sources, sessions...), err
 }
 
-// sessionNamed finds the session of an id; the entry has no record where there is
-// none.
+// sessionNamed finds the session of an id. The entry has no record if there is none.
 func (d *Desk) sessionNamed(ctx context.Context, v *Visitor, id string) (ledger.Entry[ledger.Session], error) {
 	entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.SessionKey(v.Realm, id))
 	if errors.Is(err, ledger.ErrNotFound) {

@@ -8,15 +8,16 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
-// maxNamed is how many sessions a request may name for them to end: more than
-// browsers keep cookies of one domain (Chrome 180), all of which a sibling may plant.
+// maxNamed is how many of the sessions that a request names are ended. It is more than
+// the cookies that a browser keeps for one domain (Chrome 180), all of which a sibling
+// host may have planted.
 const maxNamed = 256
 
-// SignOut ends all sessions that the visitor's browser was given, and everything
-// that it could be given another one by. Named are the values of all session
-// cookies that came along, doubled ones too, of which one may be planted: the other
-// is his. It tells whether the visitor's own cookie named a session. Its error means
-// that some may still hold.
+// SignOut ends all sessions that the visitor's browser was given, and everything that
+// could give it another one. Named are the values of all session cookies of the
+// request. If there are several, some may be planted, so all are ended. OwnEnded tells
+// whether the visitor's only session cookie named a session. After an error some
+// sessions may still be valid.
 func (d *Desk) SignOut(ctx context.Context, v *Visitor, named []string) (ownEnded bool, err error) {
 	ctx = context.WithoutCancel(ctx)
 	var browsers []cache.Tag
@@ -41,8 +42,8 @@ func (d *Desk) SignOut(ctx context.Context, v *Visitor, named []string) (ownEnde
 		live++
 		ownEnded = ownEnded || id == v.Session
 		if tag := ledger.BrowserTag(entry); !slices.Contains(browsers, tag) {
-			// of another cookie: on another host of the cookie domain, or before the
-			// browser's has expired
+			// Given under another browser cookie: on another host of the cookie
+			// domain, or before that cookie expired.
 			browsers = append(browsers, tag)
 		}
 	}
@@ -50,7 +51,7 @@ func (d *Desk) SignOut(ctx context.Context, v *Visitor, named []string) (ownEnde
 	if err != nil {
 		return false, err
 	}
-	if ended = max(ended, live); ended > 0 { // live: those that the cache may have lost from its lists
+	if ended = max(ended, live); ended > 0 { // the cache's lists may lack some of the live ones
 		d.Journal.SignedOut(ended, publicName(v, ownEnded))
 	}
 	return ownEnded, nil
@@ -63,12 +64,14 @@ func publicName(v *Visitor, ownEnded bool) string {
 	return ledger.PublicID(v.Session)
 }
 
-// endSessions ends all sessions of browsers and tells how many there were. The
-// attempts that they came of, or may come of, are removed first: who makes a
-// session stores it, and then holds it good if its attempt is still there. So
-// each is found here, or given to nobody. What the visitor's own cookies name ends
-// whether the cache still lists it or not, and last: where one of the others cannot
-// be ended, it is there to lead to them at another try.
+// endSessions ends all sessions of browsers, and returns how many there were.
+//
+// It removes attempts and grants before it looks for sessions. A new session is stored
+// first and given only if its attempt is still there, so that each session is either
+// found here or given to nobody.
+//
+// Own is what the visitor's cookies name. It is removed even if the cache does not list
+// it, and last: if another removal fails, it still leads to the rest at the next try.
 func (d *Desk) endSessions(ctx context.Context, browsers []cache.Tag, own []cache.Ref) (ended int, err error) {
 	var sessions []cache.Ref
 	for _, browser := range browsers {

@@ -37,7 +37,7 @@ func (g *Gate) Check(r *http.Request, v *Visit, route attempt.Terms) Verdict {
 		return g.misdirected(r, v)
 	}
 	visitor := g.visitor(r, v, o)
-	found, err := g.desk.Session(r.Context(), &visitor, route)
+	found, err := g.desk.UseSession(r.Context(), &visitor, route)
 	switch {
 	case err != nil:
 		return refuse(refusal.CacheUnavailable, o) // fail closed: what cannot be looked up does not pass

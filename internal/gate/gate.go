@@ -127,7 +127,7 @@ func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 }
 
 // AddRoute tells the gate of a route. Call it before the gate serves.
-func (g *Gate) AddRoute(terms attempt.Terms) { g.desk.Serve(terms) }
+func (g *Gate) AddRoute(terms attempt.Terms) { g.desk.AddRoute(terms) }
 
 // CheckSecret says so where another node of the account has another secret.
 func (g *Gate) CheckSecret(ctx context.Context) { g.desk.CheckSecret(ctx) }
