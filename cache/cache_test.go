@@ -77,7 +77,7 @@ func TestRefDoesNotAllocate(t *testing.T) {
 
 func TestRecordLive(t *testing.T) {
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	in := func(d time.Duration) time.Time { return now.Add(d) }
+	in := now.Add
 	tests := []struct {
 		name string
 		rec  Record

@@ -139,7 +139,7 @@ func makeFile(path string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp.Name())
+	defer func() { _ = os.Remove(temp.Name()) }() // it has another name where all went well
 	if err := temp.Close(); err != nil {
 		return err
 	}

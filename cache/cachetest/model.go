@@ -68,11 +68,12 @@ func (s state) step(c call, told answer) []any {
 		return []any{s, after} // it may or may not have been done
 	case isFull:
 		return []any{s}
+	default:
+		if told != would {
+			return nil
+		}
+		return []any{after}
 	}
-	if told != would {
-		return nil
-	}
-	return []any{after}
 }
 
 // model describes state to porcupine.

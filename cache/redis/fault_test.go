@@ -386,7 +386,8 @@ func TestThousandsOfCallsToAServerThatHangsEndInTime(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("at most %v", time.Duration(longest.Load()))
-	if took := time.Duration(longest.Load()); took > timeout+giveUpAfter {
+	// four thousand goroutines also wait for one another on a machine that is busy
+	if took := time.Duration(longest.Load()); took > 4*(timeout+giveUpAfter) {
 		t.Errorf("a call took %v", took)
 	}
 }

@@ -94,14 +94,14 @@ func (p *Process) start() error {
 		select {
 		case err := <-p.ended:
 			p.cmd = nil
-			return fmt.Errorf("Caddy ended: %w\n%s", err, &out)
+			return fmt.Errorf("the process of Caddy ended: %w\n%s", err, &out)
 		case <-tick.C:
 		}
 		if p.serves() {
 			return nil
 		}
 	}
-	return errors.New("Caddy does not serve")
+	return errors.New("the process of Caddy does not serve")
 }
 
 // Kill ends Caddy at once.
