@@ -2,10 +2,12 @@
 // front of any site: http.handlers.number_verify and the Caddyfile directive
 // number_verify.
 //
-// The handler is in module.go, what it protects in match.go, and whether visitors
-// reach its own pages in reach.go; the options in options.go and limits.go, the
-// directive in caddyfile.go, verifiers and caches in guest.go, and what outlives one
-// handler in app.go. What happens to a request is in internal/gate.
+//   - The handler: module.go, match.go (what it protects), reach.go (whether
+//     visitors reach its endpoints).
+//   - Options: options.go, limits.go, caddyfile.go (the directive).
+//   - Verifiers and caches: guest.go. What handlers share: app.go.
+//
+// Package internal/gate decides what happens to a request.
 package numberverify
 
 import (
@@ -84,15 +86,16 @@ type Handler struct {
 	Number string `json:"number,omitempty"`
 
 	matchers caddyhttp.MatcherSets
-	// byMethodAndPath says that all matchers look at method and path alone, so that
-	// they can be asked again without leaving anything behind: see doesMore.
+	// byMethodAndPath says that all matchers use only method and path. Asking them
+	// again then has no effect on the request; see doesMore.
 	byMethodAndPath bool
 	gate            *gate.Gate
 	route           attempt.Terms
 	headers         *headerNames
 }
 
-// headerNames are the headers for the upstream; without a prefix there are none.
+// headerNames are the names of the headers for the upstream. Without a prefix no
+// headers are set.
 type headerNames struct {
 	prefix string
 	names  gate.Headers
@@ -138,7 +141,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// gateKey is equal for handlers that share their endpoints.
+// gateKey returns a key that is equal for handlers that share their endpoints.
 func (h *Handler) gateKey() (string, error) {
 	shared := *h
 	shared.Options = h.withDefaults() // a default written out is no difference
@@ -147,13 +150,14 @@ func (h *Handler) gateKey() (string, error) {
 	return string(key), err
 }
 
-// forgetRoute drops what handlers that share their endpoints may differ in.
+// forgetRoute clears the options in which handlers that share their endpoints may
+// differ.
 func (h *Handler) forgetRoute() {
 	h.MatcherSetsRaw, h.MaxAge, h.Optional, h.PassErrors = nil, 0, false, false
 	h.Headers, h.SessionTTL, h.SessionIdle = "", 0, 0
 }
 
-// newGate loads the guest modules and makes the gate that handlers share.
+// newGate loads the guest modules and returns the gate that handlers share.
 func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.Gate, error) {
 	v, err := h.loadVerifier(ctx, options.Countries)
 	if err != nil {
@@ -190,8 +194,8 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	})
 }
 
-// knownNumber evaluates Number for a request; nil where it is not set. What the
-// placeholders yield is not evaluated again.
+// knownNumber returns the function that evaluates Number for a request, or nil. What
+// the placeholders yield is not evaluated again.
 func (h *Handler) knownNumber() func(*http.Request) string {
 	if h.Number == "" {
 		return nil
@@ -206,7 +210,7 @@ func (h *Handler) knownNumber() func(*http.Request) string {
 	}
 }
 
-// clientIP is the visitor's address as the server's trusted_proxies tell it.
+// clientIP returns the visitor's address, behind the server's trusted_proxies.
 func clientIP(r *http.Request) string {
 	if ip, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
 		return ip
@@ -226,10 +230,10 @@ func newHeaderNames(prefix string) *headerNames {
 	}}
 }
 
-// visitVar is the request's variable that holds its *gate.Visit.
+// visitVar is the name of the request's variable with its *gate.Visit.
 const visitVar = "number_verify.visit"
 
-// visitOf returns what is known of a request, which the first handler reads.
+// visitOf returns the visit of a request, which its first handler makes.
 func visitOf(r *http.Request) *gate.Visit {
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
 	if visit, ok := vars[visitVar].(*gate.Visit); ok {
@@ -252,7 +256,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	h.gate.Strip(r, visit, h.headers.prefix)
 	if h.gate.IsEndpoint(visit) {
 		if h.gate.IsCallback(visit) {
-			// its address holds credentials; the gate logs a line of its own
+			// Its address contains credentials. The gate logs a line of its own.
 			caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 		}
 		h.gate.ServeEndpoint(w, r, visit)
@@ -260,7 +264,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	protected, err := h.protects(r, visit)
 	if err != nil {
-		return err // fail closed: a matcher that fails lets nothing pass
+		return err // fail closed
 	}
 	if !protected {
 		return next.ServeHTTP(w, r)
@@ -268,22 +272,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.guard(w, r, visit, next)
 }
 
-// guard lets a request of a protected route pass if it is verified.
+// guard lets a request of a protected route pass if it is verified, and answers any
+// other.
 func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visit, next caddyhttp.Handler) error {
 	verdict := h.gate.Check(r, visit, h.route)
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	switch {
 	case verdict.Session != nil:
-		visit.Vary(w.Header())
-		visit.Private(w.Header())
-		h.vouch(r, visit, repl, verdict.Session)
+		visit.SetVary(w.Header())
+		visit.SetPrivate(w.Header())
+		h.announce(r, visit, repl, verdict.Session)
 		return next.ServeHTTP(w, r)
 	case h.Optional:
-		visit.Vary(w.Header())
+		visit.SetVary(w.Header())
 		return next.ServeHTTP(w, r)
 	case h.PassErrors && verdict.Location == "":
-		h.gate.Refused(r, verdict)
-		verdict.Headers(w.Header())
+		h.gate.LogRefusal(r, verdict)
+		verdict.SetHeaders(w.Header())
 		if repl != nil {
 			repl.Set("http.number_verify.code", string(verdict.Code))
 		}
@@ -294,9 +299,10 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visi
 	}
 }
 
-// vouch tells the upstream and later handlers who is verified.
-func (h *Handler) vouch(r *http.Request, visit *gate.Visit, repl *caddy.Replacer, session *ledger.Session) {
-	if first := visit.Pass(session); first && repl != nil {
+// announce tells the upstream, by headers, and later handlers, by placeholders, who is
+// verified.
+func (h *Handler) announce(r *http.Request, visit *gate.Visit, repl *caddy.Replacer, session *ledger.Session) {
+	if isFirst := visit.SetSession(session); isFirst && repl != nil {
 		repl.Map(func(key string) (any, bool) { return placeholder(visit.Session(), key) })
 	}
 	if h.headers.prefix == "" {

@@ -86,8 +86,8 @@ func (d *Desk) burn(ctx context.Context, entry ledger.Entry[ledger.Attempt], why
 	return err
 }
 
-// expire ends an attempt whose callback came too late. It leaves the attempt of
-// another browser alone, whose callback could have burned it.
+// expire ends an attempt of the visitor's browser whose callback came too late.
+// Another browser's is left as it is: it is over in any case.
 func (d *Desk) expire(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt]) error {
 	if !v.owns(entry.Value) {
 		return nil

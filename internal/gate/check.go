@@ -12,13 +12,12 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// Verdict is what Check says of a request. The zero value lets nothing pass.
+// Verdict is what Check decides on a request. The zero value refuses.
 type Verdict struct {
-	// Session is the verification that lets the request pass; nil where none
-	// does.
+	// Session is the session that lets the request pass, or nil.
 	Session *ledger.Session
-	// Code and Status are the refusal. Where Location is set the answer is a
-	// redirect instead, and no refusal.
+	// Code and Status are those of the refusal. If Location is set, the answer is a
+	// redirect and no refusal.
 	Code     refusal.Code
 	Status   int
 	Location string
@@ -40,7 +39,7 @@ func (g *Gate) Check(r *http.Request, v *Visit, route attempt.Terms) Verdict {
 	found, err := g.desk.UseSession(r.Context(), &visitor, route)
 	switch {
 	case err != nil:
-		return refuse(refusal.CacheUnavailable, o) // fail closed: what cannot be looked up does not pass
+		return refuse(refusal.CacheUnavailable, o) // fail closed
 	case found.Session != nil:
 		return Verdict{Session: found.Session, origin: o}
 	case g.cfg.KnownNumber != nil && visitor.Number == "":
@@ -59,8 +58,8 @@ func (g *Gate) Check(r *http.Request, v *Visit, route attempt.Terms) Verdict {
 	}
 }
 
-// misdirected sends a page load to the main origin before any cookie is set on
-// the other one, and refuses everything else.
+// misdirected decides on a request for a host that is none of the origins: a page load
+// goes to the main origin, before any cookie is set; anything else is refused.
 func (g *Gate) misdirected(r *http.Request, v *Visit) Verdict {
 	if len(g.origins) == 0 || !v.isSafe() || !v.isNavigation(r.Header) {
 		return Verdict{Status: http.StatusMisdirectedRequest}
@@ -68,8 +67,8 @@ func (g *Gate) misdirected(r *http.Request, v *Visit) Verdict {
 	return Verdict{Location: g.origins[0].url + requestAddress(v.url), Status: http.StatusSeeOther}
 }
 
-// ageLimit is how old a verification may be on a route, where that is less than
-// what the form knows; 0: no less.
+// ageLimit returns the age limit of a route if it is stricter than that of the form;
+// otherwise 0.
 func (g *Gate) ageLimit(route attempt.Terms) time.Duration {
 	if route.SessionTTL < g.sessionTTL() && (route.MaxAge == 0 || route.SessionTTL < route.MaxAge) {
 		return route.SessionTTL
@@ -77,10 +76,10 @@ func (g *Gate) ageLimit(route attempt.Terms) time.Duration {
 	return route.MaxAge
 }
 
-// formURL is the form's address. A route's limit of age goes along, so that the
-// form does not offer to continue with a verification that is too old there; and
-// that the request's session is unknown, which a parallel tab may just have
-// replaced, so that the form can go on at once. Neither decides on anything.
+// formURL returns the form's address. It carries the route's age limit, so that the
+// form does not offer to continue with a session that is too old there. It also says
+// whether the request's session is unknown: a parallel tab may just have replaced it,
+// and then the form goes on at once. Neither decides whether a request passes.
 func (g *Gate) formURL(back string, maxAge time.Duration, unknownSession bool) string {
 	q := url.Values{"return": {back}}
 	if maxAge > 0 {
@@ -98,7 +97,7 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, v *Visit, verdict 
 		g.redirect(w, verdict.Location)
 		return
 	}
-	g.Refused(r, verdict)
+	g.LogRefusal(r, verdict)
 	if verdict.Code == "" || verdict.origin == nil || !v.isNavigation(r.Header) {
 		g.problemJSON(w, verdict.Status, verdict.Code)
 		return
@@ -106,21 +105,21 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, v *Visit, verdict 
 	g.problemPage(w, r, verdict.Code, g.refererReturn(r, verdict.origin))
 }
 
-// Refused notes that verdict refuses a request; Refuse does so itself.
-func (g *Gate) Refused(r *http.Request, verdict Verdict) {
+// LogRefusal logs that verdict refuses a request. Refuse calls it by itself.
+func (g *Gate) LogRefusal(r *http.Request, verdict Verdict) {
 	if verdict.Code.IsMistake() {
 		g.journal.Refused(journal.WithClient(r.Context(), g.cfg.ClientIP(r)), verdict.Code, "")
 	}
 }
 
-// Headers sets what a refusal needs where the site writes its body.
-func (verdict Verdict) Headers(h http.Header) {
+// SetHeaders sets the headers of a refusal whose body the site writes.
+func (verdict Verdict) SetHeaders(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Add("Vary", "Cookie")
 	setRefusal(h, verdict.Code, verdict.Code.Retry())
 }
 
-// Detail is one English sentence for the error that a site's error routes get.
+// Detail returns one English sentence for the error that a site's error routes get.
 func (verdict Verdict) Detail() string {
 	if detail := verdict.Code.Detail(); detail != "" {
 		return detail
@@ -128,10 +127,10 @@ func (verdict Verdict) Detail() string {
 	return http.StatusText(verdict.Status)
 }
 
-// refererReturn finds the page that a form was posted from.
+// refererReturn returns the return path of the page that a form was posted from.
 func (g *Gate) refererReturn(r *http.Request, o *origin) string {
 	u, err := url.Parse(r.Referer())
-	if err != nil || !o.isOf(u) {
+	if err != nil || !o.contains(u) {
 		return "/"
 	}
 	return requestReturn(u, g.cfg.Path)

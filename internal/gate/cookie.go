@@ -2,12 +2,12 @@ package gate
 
 import "strings"
 
-// browserSuffix makes the browser cookie's name from the session cookie's.
+// browserSuffix is appended to the session cookie's name for the browser cookie.
 const browserSuffix = "-browser"
 
-// nextPair finds the next pair of a Cookie line, from the pair that begins at
-// from, in which text stands. It jumps over all others: it runs for every
-// request, and browsers send many cookies.
+// nextPair finds the next pair of a Cookie line that contains text. The search begins
+// at from, where a pair must begin. It skips all other pairs quickly, since it runs
+// for every request and browsers send many cookies.
 func nextPair(line, text string, from int) (start, end int, ok bool) {
 	if from > len(line) {
 		return 0, 0, false
@@ -28,9 +28,8 @@ func nextPair(line, text string, from int) (start, end int, ok bool) {
 // pair is a cookie as the client sent it.
 type pair struct{ name, value string }
 
-// takePairs returns line without the gateway's cookies, and own with them added.
-// Where they stand together at either end, as they mostly do, that takes no
-// allocation.
+// takePairs returns line without the gate's cookies, and own with them appended. It
+// allocates nothing where they stand together at either end, as they mostly do.
 func takePairs(line, base string, own []pair) (kept string, _ []pair) {
 	var joined strings.Builder
 	keep := func(part string) {
@@ -52,7 +51,7 @@ func takePairs(line, base string, own []pair) (kept string, _ []pair) {
 	for start, end, ok := nextPair(line, base, 0); ok; start, end, ok = nextPair(line, base, end+1) {
 		name, value, _ := strings.Cut(line[start:end], "=")
 		name = strings.TrimSpace(name)
-		if isGatewayCookie(name, base) {
+		if isGateCookie(name, base) {
 			own = append(own, pair{name, strings.TrimSpace(value)})
 			keep(line[copied:start])
 			copied = min(end+1, len(line))
@@ -68,8 +67,8 @@ func takePairs(line, base string, own []pair) (kept string, _ []pair) {
 	return kept, own
 }
 
-// trimSeparators is strings.Trim(s, "; ") without a set of characters to build: it
-// runs for every request.
+// trimSeparators does what strings.Trim(s, "; ") does, but faster: it runs for every
+// request.
 func trimSeparators(s string) string {
 	for s != "" && (s[0] == ';' || s[0] == ' ') {
 		s = s[1:]
@@ -80,9 +79,9 @@ func trimSeparators(s string) string {
 	return s
 }
 
-// isGatewayCookie knows all the names that a gateway cookie can have, so that
-// no variant of it reaches the site.
-func isGatewayCookie(name, base string) bool {
+// isGateCookie knows all names that a cookie of the gate can have, so that none
+// reaches the site.
+func isGateCookie(name, base string) bool {
 	if rest, ok := strings.CutPrefix(name, "__Host-"); ok {
 		name = rest
 	} else if rest, ok := strings.CutPrefix(name, "__Secure-"); ok {

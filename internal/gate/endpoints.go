@@ -23,13 +23,13 @@ type exchange struct {
 	visitor attempt.Visitor
 }
 
-// IsEndpoint tells whether the request, as the client sent it, is for the
-// gate's endpoints.
+// IsEndpoint tells whether the request is for the gate's endpoints, by the address
+// that the client sent.
 func (g *Gate) IsEndpoint(v *Visit) bool { return under(v.url.Path, g.cfg.Path) }
 
-// IsCallback tells whether the request is a callback, or would be one of a
-// provider with a callback path of its own. Its address holds credentials and must
-// stay out of logs.
+// IsCallback tells whether the request is a callback, including one of a provider
+// with its own callback path. Its address contains credentials and must stay out of
+// logs.
 func (g *Gate) IsCallback(v *Visit) bool { return under(v.url.Path, g.cfg.Path+"/callback") }
 
 // ServeEndpoint answers a request for which IsEndpoint holds.
@@ -47,10 +47,11 @@ func (g *Gate) ServeEndpoint(w http.ResponseWriter, r *http.Request, v *Visit) {
 	x.serve(strings.TrimPrefix(v.url.Path, g.cfg.Path))
 }
 
-// serve answers the request for an endpoint, by its path under the gate's own. A
-// path of its own below callback is reserved for each provider that needs one: a
-// callback that could be of two providers would let one answer for the other
-// (RFC 9700, section 4.4).
+// serve answers the request for the endpoint at path, which is relative to the gate's.
+//
+// The paths below /callback/ are reserved for providers that need a callback path of
+// their own. If two providers shared one, one could answer for the other (RFC 9700,
+// section 4.4).
 func (x *exchange) serve(path string) {
 	id, isWait := strings.CutPrefix(path, "/wait/")
 	code, isProblem := strings.CutPrefix(path, "/problem/")
@@ -85,7 +86,7 @@ func withQuery(path, query string) string {
 	return path + "?" + query
 }
 
-// get serves GET, and HEAD as GET without effect.
+// get serves GET and HEAD. Serve must have no effect for HEAD.
 func (x *exchange) get(serve func()) {
 	if !x.visit.isSafe() {
 		x.w.Header().Set("Allow", "GET, HEAD")
@@ -95,8 +96,7 @@ func (x *exchange) get(serve func()) {
 	serve()
 }
 
-// post serves POST. A visitor who loads the address of a form's action, by the
-// address bar or a reload, goes to the form.
+// post serves POST. A visitor who loads the address in the browser goes to the form.
 func (x *exchange) post(serve func()) {
 	switch {
 	case x.visit.method == http.MethodPost:
@@ -109,7 +109,7 @@ func (x *exchange) post(serve func()) {
 	}
 }
 
-// nothingHere answers where no endpoint does, with a page for a visitor.
+// nothingHere answers a request that no endpoint serves, with a page or problem+json.
 func (x *exchange) nothingHere(status int) {
 	if x.visit.isNavigation(x.r.Header) {
 		x.page(x.w, x.r, pages.Problem, status, pages.Data{Return: "/"})
@@ -118,13 +118,13 @@ func (x *exchange) nothingHere(status int) {
 	x.problemJSON(x.w, status, "")
 }
 
-// isEarly tells whether the request came as TLS early data, here or at a proxy in
-// front, which anybody on the way can play again.
+// isEarly tells whether the request was sent as TLS early data, to this server or to a
+// proxy in front. Anybody on the way can send such a request again.
 func (x *exchange) isEarly() bool {
 	return (x.r.TLS != nil && !x.r.TLS.HandshakeComplete) || x.r.Header.Get("Early-Data") == "1"
 }
 
-// refuse tells the visitor why not, in the client's language: JSON or a page.
+// refuse answers a refusal with problem+json or a page, as the client accepts it.
 func (x *exchange) refuse(code refusal.Code, back string) {
 	x.noteRefusal(code, "")
 	if wantsJSON(x.r) {
@@ -138,7 +138,8 @@ func (x *exchange) noteRefusal(code refusal.Code, id string) {
 	x.journal.Refused(x.r.Context(), code, id)
 }
 
-// callback takes the browser back in, except where that must not count.
+// callback takes the visitor who comes back from the operator to what comes next. A
+// request that somebody else may have repeated, or HEAD, has no effect.
 func (x *exchange) callback() {
 	switch {
 	case x.isEarly():
@@ -150,7 +151,8 @@ func (x *exchange) callback() {
 	}
 }
 
-// wait serves the page of an attempt that waits for its result. It renews itself.
+// wait serves the page of an attempt that waits for its result. The page reloads
+// itself.
 func (x *exchange) wait(id string) {
 	look := x.desk.Wait
 	if x.visit.method == http.MethodHead {
@@ -177,7 +179,8 @@ type statusBody struct {
 	ExpiresAt  string       `json:"expires_at,omitempty"`
 }
 
-// status tells a page's script how things stand, without the full number.
+// status tells a script of the site whether the visitor is verified, without the full
+// number.
 func (x *exchange) status() {
 	found, err := x.desk.Peek(x.r.Context(), &x.visitor, x.desk.Lenient())
 	if err != nil {
@@ -207,7 +210,7 @@ func (x *exchange) signOut() {
 	if !ok {
 		return
 	}
-	ownEnded, err := x.desk.SignOut(x.r.Context(), &x.visitor, x.visit.secretCookies(x.origin.session))
+	ownEnded, err := x.desk.SignOut(x.r.Context(), &x.visitor, x.visit.secretCookies(x.origin.sessionCookie.Name))
 	if err != nil {
 		x.journal.SignOutFailed(err)
 		x.refuse(refusal.CacheUnavailable, "/")
@@ -216,7 +219,7 @@ func (x *exchange) signOut() {
 	if x.visitor.Browser != "" {
 		x.setBrowserCookie(ledger.NewID())
 	}
-	if ownEnded { // never clear the cookie of a request that is not verified
+	if ownEnded { // never clear the cookie of an unverified request
 		c := x.origin.sessionCookie
 		c.MaxAge = -1
 		http.SetCookie(x.w, &c)

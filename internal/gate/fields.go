@@ -11,11 +11,11 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// maxForm bounds a posted form, in bytes.
+// maxForm is the largest size of a posted form, in bytes.
 const maxForm = 16 << 10
 
-// ownFields reads what a page of this site has posted. Where it was another's, or
-// cannot be read, it has answered.
+// ownFields reads the fields that a page of this site has posted. If the page is
+// another site's, or the fields cannot be read, it answers, and ok is false.
 func (x *exchange) ownFields() (fields url.Values, ok bool) {
 	if err := x.cross.Check(x.r); err != nil {
 		x.refuse(refusal.CrossOrigin, "/")
@@ -29,8 +29,8 @@ func (x *exchange) ownFields() (fields url.Values, ok bool) {
 	return fields, true
 }
 
-// postedFields reads a form or a JSON object of strings. A status other than 0
-// says why it could not.
+// postedFields reads a form or a JSON object of strings. The status is 0, or that of
+// the refusal.
 func postedFields(w http.ResponseWriter, r *http.Request) (fields url.Values, status int) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))

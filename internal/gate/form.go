@@ -14,8 +14,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// form serves the form: what happens, the number field or the known number, and
-// one button. It calls nobody.
+// form serves the form: what will happen, the number field or the known number, and
+// one button. It does not call the provider.
 func (x *exchange) form() {
 	query := x.visit.url.Query()
 	back := returnPath(query.Get("return"), x.cfg.Path)
@@ -45,8 +45,8 @@ func (x *exchange) form() {
 	x.page(x.w, x.r, pages.Form, http.StatusOK, data)
 }
 
-// givenAgain answers a browser that has lost the session of a recent success, if it
-// is one.
+// givenAgain answers a browser that has lost the session of a recent success. It
+// returns false, without an answer, for any other.
 func (x *exchange) givenAgain(terms attempt.Terms, back string) bool {
 	issued, code := x.desk.GiveAgain(x.r.Context(), &x.visitor, terms)
 	switch {
@@ -68,13 +68,13 @@ func (x *exchange) refuseHere(code refusal.Code, back string) {
 	x.problemPage(x.w, x.r, code, back)
 }
 
-// goOn shows that the visitor is verified and goes on by itself. It is a page
-// and no redirect: some phones drop cookies that a redirect sets.
+// goOn serves a page that says that the visitor is verified, and goes on by itself. It
+// is no redirect, since some phones drop cookies that a redirect sets.
 func (x *exchange) goOn(back string) {
 	x.page(x.w, x.r, pages.Wait, http.StatusOK, pages.Data{Return: back, Done: true, RefreshURL: back})
 }
 
-// maxAge reads the age that the gate put into the form's address.
+// maxAge reads the age limit in the form's address; 0 where there is none.
 func maxAge(s string) time.Duration {
 	seconds, err := strconv.ParseUint(s, 10, 31)
 	if err != nil {
@@ -83,8 +83,8 @@ func maxAge(s string) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// fillKnown fills in the number that the site knows, masked. It returns a code
-// where the site should know it but does not, or not a usable one.
+// fillKnown fills in the masked number if the site knows numbers. It returns a code if
+// the site then knows none, or one that cannot be used.
 func (x *exchange) fillKnown(data *pages.Data) refusal.Code {
 	if x.cfg.KnownNumber == nil {
 		return ""
@@ -100,8 +100,8 @@ func (x *exchange) fillKnown(data *pages.Data) refusal.Code {
 	return ""
 }
 
-// renewBrowserCookie sets the cookie that binds attempts to this browser. A
-// browser keeps its value, so that attempts in parallel tabs hold.
+// renewBrowserCookie sets the cookie that binds attempts to this browser. An existing
+// value stays, so that attempts in parallel tabs go on.
 func (x *exchange) renewBrowserCookie() {
 	if x.visit.method != http.MethodGet {
 		return
@@ -119,7 +119,8 @@ func (x *exchange) setBrowserCookie(id string) {
 	http.SetCookie(x.w, &c)
 }
 
-// start checks everything that costs nothing, then starts an attempt.
+// start serves a press of the start button: it starts an attempt after all checks that
+// cost nothing.
 func (x *exchange) start() {
 	if x.isEarly() {
 		x.problemJSON(x.w, http.StatusTooEarly, "")
@@ -130,7 +131,7 @@ func (x *exchange) start() {
 		return
 	}
 	back := returnPath(fields.Get("return"), x.cfg.Path)
-	if _, sessions := x.visit.cookie(x.origin.session); x.visitor.Browser == "" || sessions > 1 {
+	if _, sessions := x.visit.cookie(x.origin.sessionCookie.Name); x.visitor.Browser == "" || sessions > 1 {
 		x.refuse(refusal.CookiesRequired, back)
 		return
 	}

@@ -1,16 +1,15 @@
 // Package gate is the HTTP side of the module: it decides which requests pass, and
-// serves the endpoints that turn a visitor without a verification into one with
-// it. It knows net/http and nothing of Caddy; what becomes of an attempt is the
-// business of package attempt.
+// serves the endpoints by which visitors get verified. It knows net/http but not
+// Caddy; package attempt decides what becomes of an attempt.
 //
-// A request goes through three parts: Strip removes what only the gate may say,
-// ServeEndpoint answers everything under the gate's own path, and Check decides
-// on a request of a protected route.
+// Strip removes what only the gate may say, ServeEndpoint answers all requests under
+// the gate's own path, and Check decides on a request of a protected route.
 //
-//   - A request: visit.go (what is known of it, stripping), cookie.go, origin.go,
-//     readings.go (the ways to read its path), returnpath.go, check.go.
-//   - The endpoints: endpoints.go, form.go, fields.go (what is posted), step.go
-//     (what comes next).
+//   - A request: visit.go (what is known of it, and what is removed from it),
+//     cookie.go, origin.go, readings.go (the ways to read its path),
+//     returnpath.go, check.go.
+//   - The endpoints: endpoints.go, form.go, fields.go (posted fields), step.go (what
+//     comes next in an attempt).
 //   - An answer: respond.go.
 package gate
 
@@ -41,7 +40,7 @@ type Config struct {
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
 	Cache func(context.Context) (cache.Cache, error)
-	// Secret is the secret from which the keys of the index are derived.
+	// Secret is the secret from which index keys are derived.
 	Secret string
 	Pages  *pages.Pages
 	Log    *zap.Logger
@@ -51,14 +50,15 @@ type Config struct {
 	Origins []string
 	// Path is where the endpoints are, without a final slash.
 	Path string
-	// Region is how a national number is read; Countries are those accepted.
+	// Region is the country whose national numbers may be typed, Countries are
+	// those whose numbers are accepted.
 	Region    string
 	Countries []string
-	// KnownNumber returns the number that the site knows of the visitor, or
-	// "". Nil where the visitor types it.
+	// KnownNumber returns the visitor's number as the site knows it, or "". It is
+	// nil where visitors type their numbers.
 	KnownNumber func(*http.Request) string
-	// ClientIP returns the address that a request comes from, as the site's
-	// proxies tell it.
+	// ClientIP returns the visitor's address, behind the proxies that the site
+	// trusts.
 	ClientIP func(*http.Request) string
 	Limits   quota.Limits
 
@@ -73,24 +73,23 @@ type Account struct {
 	windows quota.Windows
 }
 
-// NewAccount returns the account of that name, without gates.
+// NewAccount returns an account without gates.
 func NewAccount(name string, log *zap.Logger) *Account {
 	return &Account{name: name, breaker: provider.NewBreaker(journal.New(log))}
 }
 
-// Gate is one gate: its endpoints and what its routes have in common.
+// Gate is one gate, with its endpoints. All its routes share it.
 type Gate struct {
 	cfg     Config
 	desk    *attempt.Desk
 	journal *journal.Journal
-	// cookieMark tells this gate's cookies from a prefix in Visit.stripped.
+	// cookieMark notes in Visit.stripped that this gate's cookies were removed.
 	cookieMark string
 	origins    []*origin
 	cross      *http.CrossOriginProtection
 }
 
-// New makes a gate. Origins must have passed address.ParseOrigin. No gate of the
-// account may serve yet.
+// New returns a gate. No gate of its account may serve yet.
 func New(cfg Config) (*Gate, error) {
 	g := &Gate{cfg: cfg, journal: journal.New(cfg.Log), cookieMark: "cookie " + cfg.CookieName, cross: http.NewCrossOriginProtection()}
 	for _, s := range cfg.Origins {
@@ -109,7 +108,7 @@ func New(cfg Config) (*Gate, error) {
 	return g, err
 }
 
-// newDesk puts together what handles the attempts of a gate.
+// newDesk returns what handles the attempts of a gate.
 func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 	account := cfg.Account
 	records, err := ledger.New(ledger.Config{Account: account.name, Secret: cfg.Secret, Cache: cfg.Cache, Panicked: j.CachePanicked})
@@ -126,22 +125,22 @@ func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 	}), nil
 }
 
-// AddRoute tells the gate of a route. Call it before the gate serves.
+// AddRoute adds a route. Call it before the gate serves.
 func (g *Gate) AddRoute(terms attempt.Terms) { g.desk.AddRoute(terms) }
 
-// CheckSecret says so where another node of the account has another secret.
+// CheckSecret logs when another node of the account has another secret.
 func (g *Gate) CheckSecret(ctx context.Context) { g.desk.CheckSecret(ctx) }
 
-// visitor is who makes the request, at an origin of the site.
+// visitor returns who makes a request to an origin.
 func (g *Gate) visitor(r *http.Request, v *Visit, o *origin) attempt.Visitor {
 	visitor := attempt.Visitor{Realm: o.realm}
-	visitor.Browser, _ = v.secretCookie(o.browser)
-	visitor.Session, _ = v.secretCookie(o.session)
+	visitor.Browser = v.secretCookie(o.browserCookie.Name)
+	visitor.Session = v.secretCookie(o.sessionCookie.Name)
 	if g.cfg.KnownNumber != nil {
 		visitor.Number = g.cfg.KnownNumber(r)
 	}
 	return visitor
 }
 
-// sessionTTL is how long the outcome of a verification is kept at most.
+// sessionTTL returns how long a verification is kept at most.
 func (g *Gate) sessionTTL() time.Duration { return g.desk.Lenient().SessionTTL }

@@ -8,22 +8,18 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/address"
 )
 
-// origin is one address of the site as visitors see it, with what follows from
-// it for the cookies.
+// origin is one address of the site as visitors see it, with its cookies.
 type origin struct {
 	url  string // scheme://host[:port]
 	host string // host[:port], lower case, without the scheme's default port
 
-	// realm is the scope of the cookies and their name, which the cache's keys
-	// carry: what is valid in one realm is unknown in every other, and another
-	// cookie_name puts everybody out.
+	// realm is the scope of the cookies and their name. It is part of the cache's
+	// keys, so that records of one realm are unknown in every other. With another
+	// cookie_name everybody has to be verified again.
 	realm string
 
-	secure        bool
-	session       string // the cookies' names
-	browser       string
-	sessionCookie http.Cookie // without value and age
-	browserCookie http.Cookie
+	secure                       bool
+	sessionCookie, browserCookie http.Cookie // without value and age
 }
 
 func newOrigin(scheme, host, cookieName, cookieDomain string) *origin {
@@ -38,30 +34,29 @@ func newOrigin(scheme, host, cookieName, cookieDomain string) *origin {
 		sessionPrefix, browserPrefix = "__Host-", "__Host-"
 	}
 	if cookieDomain != "" {
-		// not that of the host of the same name: its cookies no sibling host sees
+		// With a star, since the host of the same name is another realm: its sibling
+		// hosts do not see its cookies.
 		o.realm = "*." + cookieDomain
 		if o.secure {
 			sessionPrefix = "__Secure-"
 		}
 	}
 	o.realm += " " + cookieName
-	o.session = sessionPrefix + cookieName
-	o.browser = browserPrefix + cookieName + browserSuffix
 	o.sessionCookie = http.Cookie{
-		Name: o.session, Path: "/", Domain: cookieDomain,
+		Name: sessionPrefix + cookieName, Path: "/", Domain: cookieDomain,
 		Secure: o.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
-	// Host-only even with a cookie domain: a sibling host that could plant
-	// this cookie could finish its own attempt in the visitor's browser.
+	// Host-only even with a cookie domain: a sibling host that could plant this
+	// cookie could finish an attempt of its own in the visitor's browser.
 	o.browserCookie = http.Cookie{
-		Name: o.browser, Path: "/",
+		Name: browserPrefix + cookieName + browserSuffix, Path: "/",
 		Secure: o.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
 	return o
 }
 
-// isOf tells whether u is an address at the origin.
-func (o *origin) isOf(u *url.URL) bool {
+// contains tells whether u is an address at the origin.
+func (o *origin) contains(u *url.URL) bool {
 	scheme := "http"
 	if o.secure {
 		scheme = "https"
@@ -69,9 +64,8 @@ func (o *origin) isOf(u *url.URL) bool {
 	return u.Scheme == scheme && address.Normal(u.Host, o.secure) == o.host
 }
 
-// origin picks the configured origin that r was sent to, or nil. The Host of a
-// request only picks: it never becomes part of an address, since a stranger
-// chooses it.
+// origin returns the configured origin that r was sent to, or nil. A stranger chooses
+// the Host of a request, so it never becomes part of an address.
 func (g *Gate) origin(r *http.Request) *origin {
 	if len(g.origins) == 0 {
 		return g.loopbackOrigin(r)
@@ -91,8 +85,8 @@ func (g *Gate) origin(r *http.Request) *origin {
 	return found
 }
 
-// loopbackOrigin serves a configuration without public_url, which works on
-// loopback only: no stranger's host gets further than this.
+// loopbackOrigin returns the origin of a request where no public_url is configured. It
+// is nil unless the host is loopback, since a stranger chooses it.
 func (g *Gate) loopbackOrigin(r *http.Request) *origin {
 	scheme := "http"
 	if r.TLS != nil {

@@ -9,32 +9,32 @@ import (
 )
 
 const (
-	// maxReadings and maxReadingBytes bound what one request can have computed.
+	// maxReadings and maxReadingBytes are the most that is computed for a request.
 	maxReadings     = 128
 	maxReadingBytes = 32 << 10
 )
 
-// Readings are the paths that servers are known to make of the path of u, each as
-// a path matcher has to see it. Servers differ in which steps of decoding and
-// cleaning they take, and in what order, so these are the results of all steps in
-// any order. A plain path has no other reading, and costs nothing.
+// Readings returns the ways in which servers are known to read the path of u, each as a
+// path matcher has to see it. Servers decode and clean a path in different steps and
+// orders, so these are the results of all steps in any order. For a plain path, which
+// all servers read alike, there are none, and it costs nothing.
 //
-// Where ok is false there are more readings than a request may ask for, or none
-// that a matcher could see; then the path has to be taken for a protected one.
+// If ok is false, there are too many readings, or none that a matcher could see. Then
+// the path must be treated as protected.
 func Readings(u *url.URL) (readings []string, ok bool) {
 	if u.Opaque != "" {
-		return nil, false // "http:account" is sent on as it came, and has no path
+		return nil, false // "http:account" is forwarded as it is, and has no path
 	}
 	sent := withPlainText(u.EscapedPath())
 	if isPlain(sent) && (u.RawPath == "" || sent == u.Path) {
 		return nil, true
 	}
 	if short := strings.TrimSuffix(sent, "/"); short != "/" && isPlain(short) && u.RawPath == "" {
-		return []string{short}, true // a directory's, the commonest by far
+		return []string{short}, true // a directory, by far the most common case
 	}
 	all := []string{sent}
-	// RawPath is what was sent where it is no valid encoding, which EscapedPath
-	// then leaves aside
+	// If what was sent is no valid encoding, EscapedPath ignores it, but it is in
+	// RawPath.
 	for _, path := range []string{withPlainText(u.RawPath), u.Path} {
 		if path != "" && !slices.Contains(all, path) {
 			all = append(all, path)
@@ -58,27 +58,28 @@ func Readings(u *url.URL) (readings []string, ok bool) {
 	return all, true
 }
 
-// ForMatcher writes a reading for a path matcher. Matchers join slashes, as Caddy's own
-// reading of the path does; here an empty segment counts, so it is written as a name.
+// ForMatcher writes a reading in the way in which a path matcher has to see it.
+// Matchers join slashes, but in a reading an empty segment counts, so it is written as
+// a name.
 func ForMatcher(reading string) string { return strings.ReplaceAll(reading, "//", "/%2f") }
 
-// readingSteps are what servers do to a path before they choose what to serve.
+// readingSteps are the steps that servers take before they choose what to serve.
 var readingSteps = []func(string) string{
-	percent.Decode, // a proxy and the server behind it may both do it
+	percent.Decode, // a proxy and the server behind it may both decode
 	cutAt("\x00"),
-	cutAt("?#"), // for whoever parses the decoded path again
+	cutAt("?#"), // some parse the decoded path as an address again
 	dropBlanks,
 	func(path string) string { return strings.ReplaceAll(path, `\`, "/") },
 	dropParameters,
 	dropHost,
 	joinSlashes,
-	func(path string) string { return resolveDots(path, isDots) },
-	func(path string) string { return resolveDots(path, isPlainDots) },
+	func(path string) string { return resolveDots(path, countDots) },
+	func(path string) string { return resolveDots(path, countPlainDots) },
 	func(path string) string { return strings.TrimSuffix(path, "/") },
 }
 
-// isPlain tells whether all servers read a path, as it was sent, alike. A final
-// slash, which some drop, is no plain one.
+// isPlain tells whether all servers read a path, as it was sent, in the same way. A
+// path with a final slash is not plain, since some drop the slash.
 func isPlain(path string) bool {
 	if path == "" || path[0] != '/' {
 		return false // "GET http://host", "GET *"
@@ -111,16 +112,17 @@ func cutAt(chars string) func(string) string {
 	}
 }
 
-// dropBlanks takes away the tabs and line breaks of a path, and the blanks at its
-// end, as who parses it as an address does: new URL of Node, urlsplit of Python.
+// dropBlanks removes the tabs and line breaks of a path, and the blanks at its end, as
+// parsers of addresses do: new URL of Node, urlsplit of Python.
 func dropBlanks(path string) string {
 	return strings.TrimRightFunc(lineBreaks.Replace(path), func(c rune) bool { return c <= ' ' })
 }
 
 var lineBreaks = strings.NewReplacer("\t", "", "\n", "", "\r", "")
 
-// dropHost is what remains where what follows two slashes or more is taken for a
-// host: parse_url of PHP, new URL(target, base) of Node, urlsplit of Python.
+// dropHost returns the rest of a path that begins with two slashes or more. Some
+// parsers take what follows these for a host: parse_url of PHP, new URL(target, base)
+// of Node, urlsplit of Python.
 func dropHost(path string) string {
 	if !strings.HasPrefix(path, "//") {
 		return path
@@ -133,8 +135,8 @@ func dropHost(path string) string {
 	return rest[i:]
 }
 
-// withPlainText decodes what can be sent encoded only and means the same to all
-// servers, such as UTF-8 and spaces: the patterns of matchers have it decoded.
+// withPlainText decodes characters that can only be sent encoded and that mean the same
+// to all servers, such as UTF-8 and spaces: matchers' patterns contain them decoded.
 func withPlainText(path string) string {
 	return percent.DecodeOnly(path, func(c byte) bool { return c > 0x7f || strings.IndexByte(" \"<>^`{|}", c) >= 0 })
 }
@@ -166,8 +168,8 @@ func joinSlashes(path string) string {
 	return path
 }
 
-// resolveDots is remove_dot_segments of RFC 3986, section 5.2.4, in which empty
-// segments count: ".." takes back one of them like any other.
+// resolveDots resolves dot segments by RFC 3986, section 5.2.4. Empty segments count
+// as segments: ".." removes one like any other. Count returns the dots of a segment.
 func resolveDots(path string, count func(segment string) int) string {
 	if !mayHaveDots(path) {
 		return path
@@ -182,7 +184,7 @@ func resolveDots(path string, count func(segment string) int) string {
 		if dots == 0 {
 			kept = append(kept, segment)
 		} else if i == len(segments)-1 {
-			kept = append(kept, "") // what dots end in is a directory
+			kept = append(kept, "") // a path that ends in dots is a directory
 		}
 	}
 	return strings.Join(kept, "/")
@@ -192,26 +194,26 @@ func mayHaveDots(path string) bool {
 	return strings.Contains(path, "/.") || strings.Contains(path, "/%")
 }
 
-// isDots counts the dots of a segment that is "." or "..", each of them plain or
-// encoded; 0 for any other segment.
-func isDots(segment string) int {
+// countDots returns how many dots a segment has that is "." or "..", with each dot plain
+// or encoded. It returns 0 for any other segment.
+func countDots(segment string) int {
 	if len(segment) > len("%2e%2e") {
 		return 0
 	}
-	return isPlainDots(encodedDots.Replace(segment))
+	return countPlainDots(encodedDots.Replace(segment))
 }
 
 var encodedDots = strings.NewReplacer("%2e", ".", "%2E", ".")
 
-func isPlainDots(segment string) int {
+func countPlainDots(segment string) int {
 	if segment == "." || segment == ".." {
 		return len(segment)
 	}
 	return 0
 }
 
-// withEncodedDots encodes the dots of dot segments. Caddy's matchers resolve dots; in
-// a reading of a server that does not they have to stay.
+// withEncodedDots encodes the dots of dot segments, since Caddy's matchers would resolve
+// them. A server of this reading does not.
 func withEncodedDots(path string) string {
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
@@ -220,7 +222,7 @@ func withEncodedDots(path string) string {
 		return path
 	}
 	return eachSegment(path, func(segment string) string {
-		if isPlainDots(segment) == 0 {
+		if countPlainDots(segment) == 0 {
 			return segment
 		}
 		return strings.Repeat("%2e", len(segment))

@@ -17,9 +17,9 @@ import (
 // challenge is the scheme of WWW-Authenticate.
 const challenge = "NumberVerify"
 
-// secureHeaders go with every answer of the gate. form-action also binds the
-// redirects that follow a post, so it admits operators, whose pages may be on
-// plain http.
+// secureHeaders sets the headers of every answer of the gate. Browsers apply
+// form-action to redirects after a post too, so it allows operators' pages, some of
+// which are on plain http.
 func (g *Gate) secureHeaders(h http.Header, nonce string) {
 	style := "'none'"
 	if nonce != "" {
@@ -39,27 +39,27 @@ func (g *Gate) secureHeaders(h http.Header, nonce string) {
 	}
 }
 
-// setRefusal sets what goes with a refusal; the visitor may try again after retry,
-// where it is not 0.
+// setRefusal sets the headers of a refusal. The visitor may try again after retry,
+// unless it is 0.
 func setRefusal(h http.Header, code refusal.Code, retry time.Duration) {
 	if code.Status() == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", challenge)
 	}
 	if retry > 0 {
-		// in whole seconds, never too early
+		// rounded up, so that nobody tries too early
 		h.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(retry.Seconds())))))
 	}
 }
 
-// redirect answers 303. It writes location as it is: http.Redirect would clean
-// the path, and could make of a safe one an unsafe one.
+// redirect answers 303. It does not use http.Redirect, which cleans the path and could
+// make a safe one unsafe.
 func (g *Gate) redirect(w http.ResponseWriter, location string) {
 	g.secureHeaders(w.Header(), "")
 	w.Header().Set("Location", location)
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// problem is a refusal as RFC 9457 has it.
+// problem is a refusal in the form of RFC 9457.
 type problem struct {
 	Type      string       `json:"type"`
 	Title     string       `json:"title"`
@@ -97,7 +97,7 @@ func (g *Gate) writeJSON(w http.ResponseWriter, status int, contentType string, 
 	_, _ = w.Write(append(encoded, '\n')) // the client may be gone
 }
 
-// page writes a page. Its data's code decides on the headers.
+// page writes a page. Data needs what the page shows; the rest is filled in here.
 func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, status int, data pages.Data) {
 	data.Lang = pages.Language(strings.Join(r.Header["Accept-Language"], ","))
 	data.Nonce = ledger.NewID()

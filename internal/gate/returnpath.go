@@ -7,12 +7,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxReturn bounds a return path, in bytes.
+// maxReturn is the largest size of a return path, in bytes.
 const maxReturn = 2048
 
-// returnPath makes raw safe to redirect to: a path and query of this site, not
-// under base. Anything else becomes "/". It is applied when a path comes in and
-// again when it is used, so that no stored value is trusted.
+// returnPath makes raw safe to redirect to: a path and query of this site, not under
+// base. Anything else becomes "/". It is applied when a path comes in and again when
+// the stored path is used.
 func returnPath(raw, base string) string {
 	clean, paths := sitePath(raw)
 	if slices.ContainsFunc(paths, func(path string) bool { return under(path, base) }) {
@@ -21,8 +21,8 @@ func returnPath(raw, base string) string {
 	return clean
 }
 
-// sitePath makes raw safe to redirect to: a path and query of this site. Anything
-// else becomes "/". Paths are those that a browser or a server may make of it.
+// sitePath makes raw safe to redirect to: a path and query of this site. Anything else
+// becomes "/". Paths are all readings of the path.
 func sitePath(raw string) (clean string, paths []string) {
 	if raw == "" || len(raw) > maxReturn || !plainPath(raw) {
 		return "/", nil
@@ -34,8 +34,8 @@ func sitePath(raw string) (clean string, paths []string) {
 	if strings.Contains(u.Path, `\`) {
 		return "/", nil
 	}
-	// "/a/..//evil.example" is cleaned to "//evil.example", which a redirect of the
-	// site's own would take for another site
+	// A site that cleans "/a/..//evil.example" and redirects to the result would send
+	// the visitor to another site, "//evil.example".
 	readings, ok := Readings(u)
 	if !ok || slices.ContainsFunc(readings, func(path string) bool { return strings.HasPrefix(path, "//") }) {
 		return "/", nil
@@ -50,9 +50,8 @@ func sitePath(raw string) (clean string, paths []string) {
 	return clean, append(readings, u.Path)
 }
 
-// plainPath tells whether s begins with exactly one slash and holds nothing
-// that a browser would read as something else: it takes a backslash for a
-// slash, and drops tabs and line breaks.
+// plainPath tells whether s begins with exactly one slash and contains nothing that
+// browsers change: they take a backslash for a slash, and drop tabs and line breaks.
 func plainPath(s string) bool {
 	if s[0] != '/' || (len(s) > 1 && s[1] == '/') {
 		return false
@@ -62,7 +61,7 @@ func plainPath(s string) bool {
 			return false
 		}
 	}
-	return utf8.ValidString(s) // what a cache keeps as text
+	return utf8.ValidString(s) // or the JSON in a cache would change it
 }
 
 // under tells whether the decoded path p is base or lies below it.
@@ -70,10 +69,11 @@ func under(p, base string) bool {
 	return strings.HasPrefix(p, base) && (len(p) == len(base) || p[len(base)] == '/')
 }
 
-// requestReturn is the return path of a request, from its original address.
+// requestReturn returns the return path for an address of the site.
 func requestReturn(u *url.URL, base string) string { return returnPath(pathAndQuery(u), base) }
 
-// requestAddress is the path and query of a request, which may be an endpoint's.
+// requestAddress returns the path and query of a request, which may be for an
+// endpoint.
 func requestAddress(u *url.URL) string {
 	clean, _ := sitePath(pathAndQuery(u))
 	return clean

@@ -10,53 +10,52 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
-// Visit is what the gates of a site know of one request. The first to see the
-// request makes it, and it stays with the request, since what it was read from
-// is removed before the request goes on.
+// Visit is what the gates of a site know of one request. The first gate that sees the
+// request makes it, and later ones share it, since what it was read from is removed
+// from the request.
 type Visit struct {
 	method string   // as received, before any rewrite
 	url    *url.URL // likewise
 	// own are the cookies of gates that were removed, as received.
 	own []pair
-	// stripped are the cookies and the prefixes of headers that were removed
-	// already.
+	// stripped are the cookies and header prefixes that were already removed.
 	stripped []string
-	// written are the headers that gates have set, which no later one removes.
+	// written are the headers that gates have set. No later gate removes them.
 	written []*Headers
-	// session is the last that a gate has let the request pass for.
+	// session is the session that the last gate let the request pass with.
 	session *ledger.Session
-	// room saves allocations for all but odd sites.
+	// room holds the slices' elements, which saves allocations on most sites.
 	room struct {
 		own      [2]pair
 		stripped [2]string
 		written  [1]*Headers
 		values   [3]string // of the written headers
-		cookies  [1]string // that are not the gate's
+		cookies  [1]string // the request's other cookies
 		vary     [1]string
 		private  [1]string
 	}
 }
 
-// NewVisit begins with a request as it arrived. The method and address are
-// those that the client sent.
+// NewVisit returns the visit of a request, with the method and address that the client
+// sent.
 func NewVisit(method string, u *url.URL) *Visit {
 	v := &Visit{method: method, url: u}
 	v.own, v.stripped, v.written = v.room.own[:0], v.room.stripped[:0], v.room.written[:0]
 	return v
 }
 
-// Arrived is the request's method and address as the client sent them. Nobody may
-// change the address.
+// Arrived returns the method and address that the client sent. The address must not be
+// changed.
 func (v *Visit) Arrived() (method string, u *url.URL) { return v.method, v.url }
 
-// String shows nothing: a visit holds cookies.
+// String returns nothing, so that no cookie gets into a log.
 func (*Visit) String() string { return "" }
 
-// Strip removes, once in a request's life, what only the gate may say: headers
-// under prefix, the gate's cookies, and what would carry either past it. An
-// empty prefix leaves the headers alone.
+// Strip removes what only the gate may say: headers under prefix, the gate's cookies,
+// and ways around both. It does so once in a request's life. With an empty prefix the
+// headers stay.
 func (g *Gate) Strip(r *http.Request, v *Visit, prefix string) {
-	r.Trailer = nil // deleting from it would not help: the body fills it again
+	r.Trailer = nil // deleted entries would come back as the body is read
 	if v.markStripped(g.cookieMark) {
 		v.takeCookies(r.Header, g.cfg.CookieName)
 	}
@@ -65,8 +64,8 @@ func (g *Gate) Strip(r *http.Request, v *Visit, prefix string) {
 	}
 }
 
-// markStripped notes what is about to be stripped, and tells whether it was not yet.
-func (v *Visit) markStripped(what string) bool {
+// markStripped notes what is about to be stripped, and tells whether that is new.
+func (v *Visit) markStripped(what string) (isNew bool) {
 	if slices.Contains(v.stripped, what) {
 		return false
 	}
@@ -82,7 +81,7 @@ func (v *Visit) takeCookies(h http.Header, base string) {
 	}
 	kept := v.room.cookies[:0:1]
 	if len(v.stripped) > 1 {
-		kept = nil // an earlier gate's stand there
+		kept = nil // room holds those that an earlier gate kept
 	}
 	for _, line := range lines {
 		if line, v.own = takePairs(line, base, v.own); line != "" {
@@ -107,18 +106,18 @@ func (v *Visit) cookie(name string) (value string, count int) {
 	return value, count
 }
 
-// secretCookie returns a gate's cookie if it is there once and well formed. Any
-// other is no cookie: never an error, never a pass.
-func (v *Visit) secretCookie(name string) (string, bool) {
+// secretCookie returns the value of a gate's cookie that occurs once and is well
+// formed. Anything else is no cookie, "": never an error, never a pass.
+func (v *Visit) secretCookie(name string) string {
 	value, count := v.cookie(name)
 	if count != 1 || !ledger.IsID(value) {
-		return "", false
+		return ""
 	}
-	return value, true
+	return value
 }
 
-// secretCookies returns all values of a gate's cookie that are well formed, of
-// doubled ones too.
+// secretCookies returns all well-formed values of a gate's cookie, even if there are
+// several.
 func (v *Visit) secretCookies(name string) (values []string) {
 	for _, own := range v.own {
 		if own.name == name && ledger.IsID(own.value) {
@@ -128,11 +127,10 @@ func (v *Visit) secretCookies(name string) (values []string) {
 	return values
 }
 
-// stripHeaders removes all headers whose name begins with prefix in any spelling
-// that an upstream reads as the same name (see hasFoldedPrefix). It also closes a
-// way around headers, an upgrade to a protocol in which further requests would
-// tunnel past every gate (h2c). It goes over the headers once, since it does so
-// for every request.
+// stripHeaders removes all headers whose names an upstream may read as beginning with
+// prefix (see hasFoldedPrefix). It also removes upgrades to h2c, in which further
+// requests would pass every gate in a tunnel. It reads the headers only once, since it
+// does so for every request.
 func (v *Visit) stripHeaders(h http.Header, prefix string) {
 	for name, lines := range h {
 		switch {
@@ -152,8 +150,8 @@ func (v *Visit) stripHeaders(h http.Header, prefix string) {
 	}
 }
 
-// stripConnection takes the gate's headers out of Connection: a proxy drops what
-// is named there, the gate's own included.
+// stripConnection removes the gate's headers from Connection: a proxy drops all headers
+// that are named there.
 func stripConnection(h http.Header, lines []string, prefix string) {
 	var kept []string
 	for _, line := range lines {
@@ -177,28 +175,27 @@ func (v *Visit) hasWritten(name string) bool {
 	})
 }
 
-// Pass notes the session that lets the request pass a gate, and tells whether it
-// is the first.
-func (v *Visit) Pass(s *ledger.Session) (first bool) {
-	first = v.session == nil
+// SetSession notes the session that lets the request pass a gate, and tells whether it
+// is the first gate that was passed.
+func (v *Visit) SetSession(s *ledger.Session) (isFirst bool) {
+	isFirst = v.session == nil
 	v.session = s
-	return first
+	return isFirst
 }
 
-// Session is that of the last gate passed, which the headers tell of as well.
+// Session returns the session of the last gate that was passed.
 func (v *Visit) Session() *ledger.Session { return v.session }
 
 // Headers are the names of the headers that tell the upstream of a
 // verification, in canonical form.
 type Headers struct{ Number, At, Operator string }
 
-// SetHeaders tells the upstream of a verification; no later gate removes these
-// headers. Each has a slice of its own, since a later handler may change values in
-// place.
+// SetHeaders tells the upstream of a verification. No later gate removes these headers.
+// Each value has its own slice, since later handlers may change values in place.
 func (v *Visit) SetHeaders(h http.Header, names *Headers, s *ledger.Session) {
 	values := &v.room.values
 	if len(v.written) > 0 {
-		values = new([3]string) // an earlier gate's stand there
+		values = new([3]string) // room holds those of an earlier gate
 	}
 	*values = [3]string{s.Number, s.At(), s.Operator}
 	h[names.Number] = values[0:1:1]
@@ -207,15 +204,15 @@ func (v *Visit) SetHeaders(h http.Header, names *Headers, s *ledger.Session) {
 	v.written = append(v.written, names)
 }
 
-// Vary says in an answer that it depends on the cookies.
-func (v *Visit) Vary(h http.Header) { addField(h, "Vary", "Cookie", &v.room.vary) }
+// SetVary says in an answer's headers that it depends on the cookies.
+func (v *Visit) SetVary(h http.Header) { addField(h, "Vary", "Cookie", &v.room.vary) }
 
-// Private says in an answer that no shared cache may keep it, whatever else the
-// site says of it.
-func (v *Visit) Private(h http.Header) { addField(h, "Cache-Control", "private", &v.room.private) }
+// SetPrivate says in an answer's headers that no shared cache may keep it, in addition
+// to what the site says.
+func (v *Visit) SetPrivate(h http.Header) { addField(h, "Cache-Control", "private", &v.room.private) }
 
-// addField is h.Add for a canonical name and a value that is not there yet, and
-// allocates nothing where the field is new.
+// addField adds a value to the field of a canonical name, unless it is there. It
+// allocates nothing for a new field.
 func addField(h http.Header, name, value string, room *[1]string) {
 	switch lines := h[name]; {
 	case lines == nil:
@@ -226,10 +223,10 @@ func addField(h http.Header, name, value string, room *[1]string) {
 	}
 }
 
-// hasFoldedPrefix ignores letter case, and takes every byte that is no letter or
-// digit for "-": CGI servers make one "_" of them all (RFC 3875, section 4.1.18,
-// names "-" alone; lighttpd's mod_cgi is one that goes further), so that
-// X~Verified~Number and X-Verified-Number are one variable to the site.
+// hasFoldedPrefix ignores letter case, and takes every byte but letters and digits for
+// "-". CGI servers turn "-" into "_" (RFC 3875, section 4.1.18), and some do so with
+// all such bytes, such as lighttpd's mod_cgi. To the site X~Verified~Number is then
+// the same variable as X-Verified-Number.
 func hasFoldedPrefix(name, prefix string) bool {
 	if len(name) < len(prefix) {
 		return false
@@ -242,7 +239,7 @@ func hasFoldedPrefix(name, prefix string) bool {
 	return true
 }
 
-// folded is a table because it is asked for every header of every request.
+// folded is a table because it is used for every header of every request.
 var folded = func() (table [256]byte) {
 	for c := range len(table) {
 		switch b := byte(c); {
@@ -257,10 +254,10 @@ var folded = func() (table [256]byte) {
 	return table
 }()
 
-// isNavigation tells a page load from everything else: only for a page load can
-// the gate redirect, or answer with a page. A service worker that passes a page
-// load on, by fetch(event.request), makes its destination "empty" (Fetch standard,
-// section 5.4, Request constructor).
+// isNavigation tells whether the request is a page load: no other request can be
+// answered with a redirect or a page. The destination is "empty" where a service worker
+// forwards a page load by fetch(event.request) (Fetch standard, section 5.4, Request
+// constructor).
 func (v *Visit) isNavigation(h http.Header) bool {
 	mode, dest := h.Get("Sec-Fetch-Mode"), h.Get("Sec-Fetch-Dest")
 	if mode != "" || dest != "" {
