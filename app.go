@@ -91,10 +91,10 @@ func (a *App) Start() error {
 		}
 		err := s.take(name, func() (caddy.Destructor, error) {
 			// within, since the pool would stay locked by a panic
-			opened, err := guarded("cache "+name, func() (cache.Cache, error) {
-				return s.opener.Open(a.logger.Named(name), ledger.Codec{})
+			open, err := guarded("cache "+name, func() (cache.Cache, error) {
+				return opened(s.opener.Open(a.logger.Named(name), ledger.Codec{}))
 			})
-			return &pooledStore{opened, name}, err
+			return &pooledStore{open, name}, err
 		})
 		if err != nil {
 			return fmt.Errorf("opening cache %s: %w", name, err)
@@ -104,6 +104,14 @@ func (a *App) Start() error {
 		g.CheckSecret(a.ctx)
 	}
 	return nil
+}
+
+// opened refuses a cache that is none.
+func opened(c cache.Cache, err error) (cache.Cache, error) {
+	if c == nil && err == nil {
+		return nil, errors.New("it opened nothing, which is a mistake in that module")
+	}
+	return c, err
 }
 
 // take takes a share in the open cache of that name; if there is none, open opens it.

@@ -98,7 +98,10 @@ func guarded[T any](module string, call func() (T, error)) (value T, err error) 
 			err = fmt.Errorf("%s panicked, which is a mistake in that module: tell its makers what the log says", module)
 		}
 	}()
-	return call()
+	if value, err = call(); err != nil {
+		_ = err.Error() // an error whose text panics does so here, where it is caught
+	}
+	return value, err
 }
 
 // secretive is a verifier or a cache that can tell whether it is configured with

@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/memory"
@@ -59,7 +60,13 @@ func (p *panickyVerifier) Secret() string { return p.panicky.Secret() }
 
 func (p *panickyVerifier) Recipient() string { p.step("Recipient"); return "Example" }
 
-func (p *panickyVerifier) CheckCountries([]string) error { p.step("CheckCountries"); return nil }
+func (p *panickyVerifier) CheckCountries([]string) error {
+	p.step("CheckCountries")
+	if p.In == "Error" {
+		return (*verifier.Error)(nil) // whose text panics
+	}
+	return nil
+}
 
 type panickyCache struct {
 	cache.Opener `json:"-"` // none, so that Open panics, unless Provision sets it
@@ -75,6 +82,13 @@ func (p *panickyCache) Provision(ctx caddy.Context) error {
 		p.Opener = new(memory.Module)
 	}
 	return p.panicky.Provision(ctx)
+}
+
+func (p *panickyCache) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, error) {
+	if p.In == "nothing opened" {
+		return nil, nil
+	}
+	return p.Opener.Open(log, codec)
 }
 
 func (p *panickyCache) StoreName() string { p.step("StoreName"); return "test_panicky " + p.In }
@@ -100,6 +114,8 @@ func TestPanicOfAGuestWhileAConfigurationLoadsIsAnErrorThatNamesIt(t *testing.T)
 		{"Secret", "", "verifier test_panicky panicked"},
 		{"Recipient", "", "verifier test_panicky panicked"},
 		{"CheckCountries", "", "verifier test_panicky panicked"},
+		{"Error", "", "countries: "},
+		{"", "nothing opened", "it opened nothing"},
 		{"", "Provision", "cache test_panicky panicked"},
 		{"", "StoreName", "cache test_panicky panicked"},
 		{"", "Secret", "cache test_panicky panicked"},
@@ -124,6 +140,7 @@ func TestPanicOfAGuestWhileACaddyfileIsReadIsAnErrorThatNamesIt(t *testing.T) {
 		{"UnmarshalCaddyfile", "", "verifier test_panicky panicked"},
 		{"", "UnmarshalCaddyfile", "cache test_panicky panicked"},
 		{"CheckCountries", "", "verifier test_panicky panicked"},
+		{"Error", "", "verifier test_panicky panicked"},
 		{"HasSecret", "", ""}, // it is asked again when the configuration loads
 		{"", "", ""},
 	} {
