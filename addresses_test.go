@@ -10,8 +10,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 )
 
-// A Caddy that has renamed or reshaped what is read by reflection must neither end in a
-// panic nor let a site pass for one on loopback.
+// If Caddy changes what is read by reflection, that must neither panic nor make a site
+// look as if it were on loopback.
 func TestAddressesAreUnknownWhereCaddyRenamesOrReshapesTheirField(t *testing.T) {
 	type key struct{ Text string }
 	type block struct{ Keys []key }
@@ -35,8 +35,8 @@ func TestAddressesAreUnknownWhereCaddyRenamesOrReshapesTheirField(t *testing.T) 
 	}
 }
 
-// Then a directive has to say its public_url, and directives are compared as if all of
-// them stood in one site: more is refused, and nothing less.
+// Then every directive needs a public_url, and directives are compared as if all were in
+// one site: more is refused, and nothing less.
 func TestDirectiveOfASiteWithUnknownAddressesFailsClosed(t *testing.T) {
 	state := make(map[string]any)
 	read := func(options string) error {

@@ -14,7 +14,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
-// slowOpener takes its time, as a large file does.
+// slowOpener takes some time to open, as a large file does.
 type slowOpener struct {
 	took time.Duration
 	err  error
@@ -44,8 +44,8 @@ func newApp(t *testing.T, opener cache.Opener) (*App, func(context.Context) (cac
 	return app, app.use(opener.StoreName(), opener)
 }
 
-// Servers may start before the app: whoever comes back from the operator just then
-// must not lose what was paid for.
+// Servers may start before the app. A visitor who comes back from the operator just then
+// must not lose a verification that was paid for.
 func TestRequestWaitsForACacheThatIsBeingOpened(t *testing.T) {
 	broken := errors.New("no such file")
 	for name, test := range map[string]struct {
@@ -81,7 +81,7 @@ func TestRequestWaitsForACacheThatIsBeingOpened(t *testing.T) {
 	}
 }
 
-// A reload must not have the cache closed for a moment.
+// A reload must not close the cache even for a moment.
 func TestConfigurationTakesOverAnOpenCacheWhenItIsProvisioned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		old, _ := newApp(t, slowOpener{})

@@ -18,12 +18,11 @@ import (
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
 )
 
-// BenchmarkVerified measures what a request with a live session costs in the
-// handler, beside a handler that does nothing and Caddy's basic_auth with its
-// cache of hashes. The cookie stands among 15. What a request costs that the
-// matcher does not match is measured as well, without and with a final slash:
-// basic_auth has no counterpart of the stripping, which every request of the site
-// passes.
+// BenchmarkVerified measures the cost of a request with a live session in the handler, and
+// compares it with a handler that does nothing and with Caddy's basic_auth, which caches
+// hashes. The request carries 15 cookies. Requests that the matcher does not match are
+// measured too, without and with a final slash, since every request of the site is
+// stripped; basic_auth has nothing like that.
 func BenchmarkVerified(b *testing.B) {
 	handler, open, site, session := verifiedHandlers(b)
 	cookies := strings.Repeat("some=cookie; ", 14) + "number-verify=" + session
@@ -75,8 +74,8 @@ func (passOn) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	return next.ServeHTTP(w, r)
 }
 
-// verifiedHandlers are a handler with a session in its cache, which a visitor has
-// earned through the simulator, and one whose matcher does not match.
+// verifiedHandlers returns a handler with a session in its cache, which a visitor got
+// through the simulator, and a handler whose matcher does not match.
 func verifiedHandlers(b *testing.B) (h, open *numberverify.Handler, address, session string) {
 	b.Helper()
 	sim := httptest.NewServer(simulator.New(simulator.Options{}))
@@ -112,7 +111,7 @@ func verifiedHandlers(b *testing.B) (h, open *numberverify.Handler, address, ses
 	return h, open, address, sessionOf(b, address)
 }
 
-// provisioned is the context of a Caddy without apps.
+// provisioned returns the context of a Caddy without apps.
 func provisioned(b *testing.B) caddy.Context {
 	b.Helper()
 	ctx, err := caddy.ProvisionContext(&caddy.Config{Admin: &caddy.AdminConfig{Disabled: true}})
@@ -140,7 +139,7 @@ func basicAuth(b *testing.B) caddyhttp.MiddlewareHandler {
 	return caddyauth.Authentication{Providers: map[string]caddyauth.Authenticator{"http_basic": basic}}
 }
 
-// sessionOf verifies a visitor and returns the value of his session cookie.
+// sessionOf verifies a visitor and returns the value of the session cookie.
 func sessionOf(b *testing.B, site string) string {
 	b.Helper()
 	jar, err := cookiejar.New(nil)

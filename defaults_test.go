@@ -13,8 +13,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
-// TestCaddyfileExampleShowsTheDefaults compares what the example says with what
-// the code makes of a handler that says nothing.
+// TestCaddyfileExampleShowsTheDefaults compares the example with a handler that sets
+// nothing.
 func TestCaddyfileExampleShowsTheDefaults(t *testing.T) {
 	example, err := os.ReadFile("Caddyfile.example")
 	if err != nil {
@@ -40,8 +40,8 @@ func TestCaddyfileExampleShowsTheDefaults(t *testing.T) {
 	}
 }
 
-// TestDefaultsOfTheDocumentationAreThoseOfTheCode sets each option to the default that
-// docs/configuration.md tells: that must change nothing.
+// TestDefaultsOfTheDocumentationAreThoseOfTheCode sets each option to the default in
+// docs/configuration.md, which must change nothing.
 func TestDefaultsOfTheDocumentationAreThoseOfTheCode(t *testing.T) {
 	with := func(line string) Options {
 		t.Helper()

@@ -69,7 +69,7 @@ func (p *panickyVerifier) CheckCountries([]string) error {
 }
 
 type panickyCache struct {
-	cache.Opener `json:"-"` // none, so that Open panics, unless Provision sets it
+	cache.Opener `json:"-"` // nil, so that Open panics, unless Provision sets it
 	panicky
 }
 
@@ -95,13 +95,13 @@ func (p *panickyCache) StoreName() string { p.step("StoreName"); return "test_pa
 
 func (p *panickyCache) Secret() string { return p.panicky.Secret() }
 
-// panickyConfig is a configuration whose guests panic in these steps.
+// panickyConfig returns a configuration whose guests panic in the given steps.
 func panickyConfig(inVerifier, inCache string) []byte {
 	return fmt.Appendf(nil, `{"admin":{"disabled":true,"config":{"persist":false}},"logging":{"logs":{"default":{"level":"FATAL"}}},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[
 		{"handler":"number_verify","public_url":["http://localhost"],"verifier":{"provider":"test_panicky","in":%q},"cache":{"store":"test_panicky","in":%q}}]}]}}}}}`, inVerifier, inCache)
 }
 
-// A panic would end a Caddy that reloads, with all its sites.
+// A panic would end a Caddy that reloads, with all its sites, so it becomes an error.
 func TestPanicOfAGuestWhileAConfigurationLoadsIsAnErrorThatNamesIt(t *testing.T) {
 	load := func(inVerifier, inCache string) error { return caddy.Load(panickyConfig(inVerifier, inCache), true) }
 	if err := load("", ""); err != nil {

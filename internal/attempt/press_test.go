@@ -11,8 +11,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// The first press may panic, in a verifier of somebody else's: those that wait for
-// it are refused.
+// The first press may panic, in a third party's verifier: those that wait for it are
+// refused.
 func TestPressThatPanicsRefusesWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var p presses

@@ -19,7 +19,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// One customer's /48 must not use up the share of his whole operator.
+// The /48 of one customer must not use up the share of the whole operator.
 func TestOneIPv6LineDoesNotLockItsOperatorsNetwork(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		limits, n := defaultLimits, 0
@@ -47,14 +47,14 @@ func TestOneStrangerDoesNotKeepTheBreakerOpenOnceItIs(t *testing.T) {
 		for i := range 10 {
 			press(g, fmt.Sprint("192.0.2.", i), ledger.NewID(), anyNumber(i))
 		}
-		// the provider has recovered, but for numbers that the stranger knows
+		// The provider has recovered, except for numbers that the stranger knows.
 		s.failing = make(map[string]bool)
 		for i := range 100 {
 			s.failing[anyNumber(1000+i)] = true
 		}
 		for round := range 3 {
 			pause(t.Context(), 30*time.Second+time.Millisecond)
-			press(g, "198.51.100.66", ledger.NewID(), anyNumber(1000+round)) // he is first
+			press(g, "198.51.100.66", ledger.NewID(), anyNumber(1000+round)) // the stranger comes first
 			if passes(g, fmt.Sprint("203.0.113.", round), anyNumber(round)) {
 				return
 			}
@@ -63,7 +63,7 @@ func TestOneStrangerDoesNotKeepTheBreakerOpenOnceItIs(t *testing.T) {
 	})
 }
 
-// A site may have one visitor.
+// A site may have only one visitor: its failures alone must not keep calls suspended.
 func TestClientWhoFailedLastIsLetThroughAfterAnOutage(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		g := s.gate(defaultLimits)
@@ -98,7 +98,7 @@ func TestOneStrangerDoesNotTakeUpAllCalls(t *testing.T) {
 	})
 }
 
-// A burst has to wait for calls to end, and passes exactly its limit.
+// A burst waits until calls end, and exactly as many starts pass as the limit allows.
 func TestBurstBeyondTheCallsUnderWayPassesExactlyItsLimit(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		limits := defaultLimits
@@ -124,8 +124,8 @@ func TestBurstBeyondTheCallsUnderWayPassesExactlyItsLimit(t *testing.T) {
 	})
 }
 
-// Mobile networks share few addresses among many: a stranger who goes through them
-// must not lock the others out while there is budget.
+// In mobile networks many visitors share few addresses. A stranger who uses one after
+// the other must not lock out the others while there is budget.
 func TestStrangerOnAMobileNetworkDoesNotLockItWhileHalfOfTheBudgetIsLeft(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		limits, n := defaultLimits, 0
@@ -276,11 +276,11 @@ func TestPanicOfACacheTakesUpNoCallForEver(t *testing.T) {
 	}
 }
 
-// What a goroutine of the gate's own does not catch ends the process.
+// A panic in a goroutine of the gate would end the process.
 func TestPanicOfACacheWhileTheProviderIsAskedDoesNotEndCaddy(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		g, browser := s.gate(defaultLimits), ledger.NewID()
-		broken := &brokenCache{Cache: s.store, put: func(key cache.Key) { // of the claim
+		broken := &brokenCache{Cache: s.store, put: func(key cache.Key) { // while a press is kept reserved
 			if key.Kind == cache.KindPress {
 				panic("cache")
 			}
@@ -292,7 +292,7 @@ func TestPanicOfACacheWhileTheProviderIsAskedDoesNotEndCaddy(t *testing.T) {
 			press(g, "192.0.2.1", browser, anyNumber(1))
 		}()
 		asked := 0
-		broken.put, broken.replace = nil, func(key cache.Key) error { // of the result
+		broken.put, broken.replace = nil, func(key cache.Key) error { // while a result is recorded
 			if asked++; asked == 3 {
 				panic("cache")
 			}
@@ -310,8 +310,8 @@ func TestPanicOfACacheWhileTheProviderIsAskedDoesNotEndCaddy(t *testing.T) {
 	})
 }
 
-// A start that is over its network's share has used up nothing of its client's, so
-// there is no end to them: they must not fill the counters, nor write to a disk.
+// A start beyond its network's share counts against no limit of its client, so there can
+// be any number of them. They must neither fill the counters nor write to a disk.
 func TestStartsOverTheShareOfTheirNetworkTakeUpNoRoom(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		if err := s.store.Close(); err != nil {
@@ -340,8 +340,8 @@ func TestStartsOverTheShareOfTheirNetworkTakeUpNoRoom(t *testing.T) {
 	})
 }
 
-// A sibling host may plant as many cookies as a browser keeps of a domain, for the
-// gate's path alone, so that they come before the visitor's own.
+// A sibling host may plant as many cookies as a browser keeps for a domain. With the
+// gate's path they come before the visitor's own.
 func TestSignOutUnderAHeapOfPlantedSessionCookiesEndsTheVisitorsSession(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		g, browser := s.gate(defaultLimits), ledger.NewID()
@@ -357,7 +357,7 @@ func TestSignOutUnderAHeapOfPlantedSessionCookiesEndsTheVisitorsSession(t *testi
 			r.AddCookie(&http.Cookie{Name: "number-verify", Value: ledger.NewID()})
 		}
 		r.AddCookie(cookies[0])
-		r.AddCookie(&http.Cookie{Name: "number-verify-browser", Value: ledger.NewID()}) // his own has expired
+		r.AddCookie(&http.Cookie{Name: "number-verify-browser", Value: ledger.NewID()}) // the visitor's own has expired
 		v := NewVisit(r.Method, r.URL)
 		g.Strip(r, v, "X-Verified-")
 		w := httptest.NewRecorder()

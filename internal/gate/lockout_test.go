@@ -42,11 +42,11 @@ var (
 // allCalls is how many calls of an account may be under way at once.
 const allCalls = 100
 
-// stage is a provider's account and a cache, before which there are gates.
+// stage is a provider's account and a cache, which gates share.
 type stage struct {
 	t       *testing.T
 	store   *observedCache
-	broken  cache.Cache // in its place, where it is not nil
+	broken  cache.Cache // if not nil, used in place of store
 	account *Account
 	logs    *observer.ObservedLogs
 	log     *zap.Logger
@@ -55,12 +55,13 @@ type stage struct {
 	err     error         // of each start
 	lost    error         // of each result
 	nonce   atomic.Value  // of the last start
-	// slow and failing are numbers whose start takes so long, and fails.
+	// slow is how long the start of a number takes, failing are numbers whose start
+	// fails.
 	slow, failing map[string]bool
 }
 
-// observedCache counts what changes it. Between the count of a start and what
-// comes next there is time for others.
+// observedCache counts the calls that change it. After the count of a start it gives
+// others time to act.
 type observedCache struct {
 	cache.Cache
 	writes atomic.Int64
@@ -85,7 +86,7 @@ func (c *observedCache) Count(ctx context.Context, limits []cache.Limit) ([]cach
 	return counted, err
 }
 
-// onStage runs a test in a time of its own.
+// onStage runs a test with a clock of its own.
 func onStage(t *testing.T, test func(t *testing.T, s *stage)) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
@@ -98,7 +99,7 @@ func onStage(t *testing.T, test func(t *testing.T, s *stage)) {
 	})
 }
 
-// gate is one with limits, or another node's.
+// gate returns a gate with limits; each one may stand for another node.
 func (s *stage) gate(limits quota.Limits) *Gate {
 	s.t.Helper()
 	visible, err := pages.New(pages.Options{})
@@ -181,7 +182,7 @@ func press(g *Gate, address, browser, number string) string {
 	return answer.Code + answer.URL
 }
 
-// anyNumber is one of ten thousand.
+// anyNumber returns one of ten thousand numbers.
 func anyNumber(i int) string { return fmt.Sprintf("+336399%d%04d", 8, i%10_000) }
 
 // passes tells whether a start by a new browser reaches the operator.
@@ -369,7 +370,7 @@ func TestTwoTapsAtOnceAtTheLimitAreOneStart(t *testing.T) {
 	})
 }
 
-// Both nodes have counted when one of them finds that the other is at it.
+// One node finds only after both have counted that the other is already starting.
 func TestTapsOnTwoNodesAtOnceCountOnce(t *testing.T) {
 	limits := defaultLimits
 	limits.NumberEach, limits.NumberAll = 2, 2
@@ -422,7 +423,8 @@ func TestOneStrangerDoesNotOpenTheBreakerWhateverHeStarts(t *testing.T) {
 	}
 }
 
-// Results fail as well: the attempt knows whose it is, wherever he comes back.
+// Failed results count for the client that started the attempt, whatever address the
+// visitor comes back from.
 func TestOneStrangerDoesNotOpenTheBreakerByHisResults(t *testing.T) {
 	for clients := range 2 {
 		t.Run(fmt.Sprint("with so many others: ", clients), func(t *testing.T) {

@@ -28,25 +28,25 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// The model: a few browsers do anything in any order, with the links and nonces of
-// one another, while time passes, the provider answers this or that, the cache
-// fails and the configuration is reloaded. Whatever happens, it must hold that
+// The model: a few browsers act in any order, also with each other's links and nonces,
+// while time passes, the provider answers in different ways, the cache fails and the
+// configuration is reloaded. Whatever happens, these must hold:
 //   - a session is given to a browser only for an attempt of its own that the
 //     provider has confirmed, and with that attempt's number;
 //   - one attempt makes one session, and none after it was burned;
-//   - nothing passes without a session that was given to this browser, and has
+//   - a request passes only with a session that was given to this browser and has
 //     neither ended nor been signed out;
 //   - once a browser has signed out, no session that it was ever given passes,
 //     whatever it was doing meanwhile;
-//   - a result is asked for once at a time, after a callback of the right browser,
-//     and each token serves one attempt.
+//   - a result is asked for only after a callback of the right browser, by one call at
+//     a time, and each token serves one attempt.
 
 const (
 	modelBrowsers   = 3
 	modelSessionTTL = time.Hour
 )
 
-// modelRoute has sessions end by idleness too, so that visits write to the cache.
+// modelRoute has an idle time, so that visits write to the cache.
 var modelRoute = attempt.Terms{SessionTTL: modelSessionTTL, SessionIdle: 45 * time.Minute}
 
 // step is one thing that happens.
@@ -97,7 +97,7 @@ type modelSession struct {
 type model struct {
 	gate     *Gate
 	store    *memory.Cache
-	instead  cache.Cache // of the store, where it is not nil
+	instead  cache.Cache // if not nil, used in place of the store
 	down     atomic.Bool
 	delays   *delays
 	browsers [modelBrowsers]map[string]string // cookies
@@ -194,11 +194,11 @@ func (m *model) byToken(token string) *modelAttempt {
 	return nil
 }
 
-// delays are how long the calls of a cache take while several requests are under
-// way, so that they come in any order.
+// delays makes the calls of a cache take some time while several requests are under way,
+// so that they come in any order.
 type delays struct {
 	mu     sync.Mutex
-	random *rand.Rand // nil: no time
+	random *rand.Rand // nil: no delay
 }
 
 func (d *delays) by(order uint64) {
@@ -220,12 +220,12 @@ func (d *delays) next() time.Duration {
 		return 0
 	}
 	if d.random.IntN(4) == 0 {
-		return time.Duration(d.random.IntN(100)) * time.Millisecond // time for all of another request
+		return time.Duration(d.random.IntN(100)) * time.Millisecond // long enough for a whole other request
 	}
 	return time.Duration(d.random.IntN(2)) * time.Millisecond
 }
 
-// failing is a cache that fails while the model says so, and takes its time.
+// failing is a cache that fails while the model says so, and whose calls take time.
 type failing struct {
 	cache.Cache
 	down   *atomic.Bool
@@ -293,7 +293,7 @@ func (m *model) load() error {
 	return err
 }
 
-// request sends one of a browser, which keeps the cookies that it is given.
+// request sends a request of a browser, which keeps the cookies of the answer.
 func (m *model) request(browser int, method, target string, form url.Values) *http.Response {
 	r := httptest.NewRequest(method, "https://www.example.com"+target, strings.NewReader(form.Encode()))
 	r.TLS = &tls.ConnectionState{HandshakeComplete: true}
@@ -341,8 +341,8 @@ func (m *model) passed(cookie string, got *ledger.Session) {
 	}
 }
 
-// keep has the browser keep the cookies of an answer. A session must be one that
-// earned says it may be given.
+// keep stores the cookies of an answer in the browser. It may get a session only if
+// earned says so.
 func (m *model) keep(browser int, answer *http.Response, earned func() (number string, ok bool)) {
 	for _, c := range answer.Cookies() {
 		if c.MaxAge < 0 {
@@ -366,8 +366,8 @@ func (m *model) keep(browser int, answer *http.Response, earned func() (number s
 
 func never() (string, bool) { return "", false }
 
-// byAttempt is how an attempt earns a session: its own browser comes back with its
-// nonce, the provider has confirmed it, and it was neither burned nor used.
+// byAttempt tells whether an attempt earns a session: its browser came back with its
+// nonce, the provider confirmed it, and it was neither burned nor used.
 func (m *model) byAttempt(browser int, a *modelAttempt) func() (string, bool) {
 	return func() (string, bool) {
 		a.sessions++
@@ -380,7 +380,7 @@ func (m *model) byAttempt(browser int, a *modelAttempt) func() (string, bool) {
 	}
 }
 
-// again is how a browser earns a session once more: by its last success.
+// again tells whether a browser earns a session again, by its last success.
 func (m *model) again(browser int) func() (string, bool) {
 	return func() (string, bool) {
 		number, ok := m.success[m.browsers[browser][browserName]]
@@ -489,8 +489,8 @@ func (m *model) start(s step) {
 	}
 }
 
-// expect notes what a callback of a browser means for an attempt: its own one may
-// have the result asked for, any other one ends it for good.
+// expect notes what the callback of a browser does to an attempt: that of its own browser
+// lets the result be asked for, that of any other burns it.
 func (m *model) expect(s step, a *modelAttempt) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -512,7 +512,7 @@ func (m *model) callback(s step) {
 	m.keep(s.Browser, answer, m.byAttempt(s.Browser, a))
 }
 
-// callbacks sends three at once.
+// callbacks sends three callbacks at once.
 func (m *model) callbacks(s step) {
 	a := m.attempt(s)
 	if a == nil {
@@ -534,11 +534,11 @@ func (m *model) signOut(s step) {
 	m.leave(s, m.request(s.Browser, "POST", "/.number-verify/sign-out", url.Values{}))
 }
 
-// leave takes in the answer to a sign-out, and then tries everything that the
-// browser was ever given, and what it could be given if the answer were lost.
+// leave checks the answer to a sign-out. It then tries every session that the browser was
+// ever given, and what it could still be given if the answer were lost.
 func (m *model) leave(s step, answer *http.Response) {
 	if answer.Header.Get("Location") != "/" {
-		return // it says that it has failed
+		return // the sign-out failed and says so
 	}
 	for _, id := range m.given[s.Browser] {
 		m.sessions[id].ended = true
@@ -553,7 +553,7 @@ func (m *model) leave(s step, answer *http.Response) {
 	m.keep(s.Browser, answer, never)
 }
 
-// bring comes with a session that was kept, and tells whether it passes.
+// bring sends a session that somebody kept, and tells whether it passes.
 func (m *model) bring(browser int, id string) bool {
 	m.browsers[browser][sessionName] = id
 	return m.request(browser, "GET", "/account/", nil).StatusCode == http.StatusOK
@@ -598,7 +598,7 @@ func (m *model) signOutAmid(s step) {
 	m.leave(s, left)
 }
 
-// newModel begins a world in which nothing has happened.
+// newModel returns a model in which nothing has happened yet.
 func newModel() *model {
 	m := &model{
 		store: memory.New(memory.Options{}), delays: &delays{}, asking: make(map[string]bool),
@@ -613,7 +613,7 @@ func newModel() *model {
 	return m
 }
 
-// end ends the world when the calls under way have come to their end.
+// end waits for the calls under way, and closes the cache.
 func (m *model) end() {
 	pause(context.Background(), time.Minute)
 	synctest.Wait()

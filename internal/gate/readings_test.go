@@ -20,7 +20,7 @@ func parsed(t testing.TB, target string) *url.URL {
 	return u
 }
 
-// What each reading is named after is how some server reads that path.
+// Each case is named after what some servers do with the path.
 func TestReadingsAreWhatServersMakeOfAPath(t *testing.T) {
 	for _, c := range []struct{ name, target, reading string }{
 		{"routed as it was sent (Go's ServeMux)", "/account/..%2fx", "/account/..%2fx"},
@@ -57,7 +57,7 @@ func TestReadingsAreWhatServersMakeOfAPath(t *testing.T) {
 	}
 }
 
-// A target such as "http:account" is sent on as it came: no path says what it asks.
+// A target such as "http:account" is forwarded as it is, and has no path to match.
 func TestTargetWithoutAPathIsTakenForAProtectedOne(t *testing.T) {
 	for _, target := range []string{"http:account/x", "http:%2faccount/x", "x:", "mailto:account"} {
 		if readings, ok := Readings(parsed(t, target)); ok && len(readings) == 0 {
@@ -109,7 +109,7 @@ func FuzzReadings(f *testing.F) {
 		if len(readings) > maxReadings {
 			t.Fatalf("%d readings", len(readings))
 		}
-		// by the standard library: what other servers make of a path at least
+		// what the standard library makes of a path must be among the readings
 		twice, _ := url.PathUnescape(u.Path)
 		for _, other := range []string{u.Path, path.Clean(u.Path), path.Clean(withPlainText(u.EscapedPath())), path.Clean("/" + twice)} {
 			if shown := withEncodedDots(other); shown != u.Path && twice != "" && !slices.Contains(readings, shown) && !slices.Contains(readings, shown+"/") && len(readings) > 0 {

@@ -85,8 +85,8 @@ func TestReturnPathRefusesOpenRedirects(t *testing.T) {
 	}
 }
 
-// FuzzReturnPath holds that whatever comes out stays on the site, as Go reads
-// it, and comes out of a second pass unchanged.
+// FuzzReturnPath checks that every result stays on the site, as Go reads it, and that a
+// second pass does not change it.
 func FuzzReturnPath(f *testing.F) {
 	for _, seed := range []string{"/account/?tab=1", "//evil.example", `/\evil`, "/.//evil", "/%2e%2e//x", "/é", "/a?x=\xff", "/a#b", testBase + "/start"} {
 		f.Add(seed)

@@ -11,7 +11,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 )
 
-// tell plays a story in a world of its own and reports what went wrong.
+// tell runs a story in a model of its own and reports what went wrong.
 func tell(t *testing.T, story func(*model)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -24,8 +24,8 @@ func tell(t *testing.T, story func(*model)) {
 	})
 }
 
-// twoTabs has a browser be given a session in each of two tabs, which come back
-// without the cookie of the other.
+// twoTabs gives a browser a session in each of two tabs. Each tab comes back without the
+// cookie of the other.
 func (m *model) twoTabs(browser int) (first, second string) {
 	m.do(step{Do: "begin", Browser: browser, Answer: "verified"})
 	m.do(step{Do: "begin", Browser: browser, Number: 1, Answer: "verified"})
@@ -40,8 +40,8 @@ func (m *model) twoTabs(browser int) (first, second string) {
 	return given[len(given)-2], given[len(given)-1]
 }
 
-// The tabs of a browser were given a session each; the minute in which they would
-// be given another one is over when it signs out.
+// Each tab of a browser was given a session. The browser signs out after the minute in
+// which it could be given another one.
 func TestSignOutLongAfterTheVerificationEndsTheSessionsOfAllTabs(t *testing.T) {
 	for name, forget := range map[string]string{"with the session": "visit", "without it": "forget session"} {
 		t.Run(name, func(t *testing.T) {
@@ -55,8 +55,8 @@ func TestSignOutLongAfterTheVerificationEndsTheSessionsOfAllTabs(t *testing.T) {
 	}
 }
 
-// A browser whose browser cookie has expired is given another one; what it was
-// given before is found through its session.
+// A browser whose browser cookie has expired gets a new one. Its earlier sessions are
+// found through the session whose cookie it still has.
 func TestSignOutEndsWhatWasGivenUnderABrowserCookieThatHasExpired(t *testing.T) {
 	tell(t, func(m *model) {
 		m.twoTabs(0)
@@ -66,8 +66,8 @@ func TestSignOutEndsWhatWasGivenUnderABrowserCookieThatHasExpired(t *testing.T) 
 	})
 }
 
-// A success under a new browser cookie takes the session over: it must not leave
-// behind others that nothing leads to any more.
+// A success under a new browser cookie replaces the session. It must not leave others
+// behind that nothing leads to any more.
 func TestSuccessUnderANewBrowserCookieEndsWhatWasGivenUnderTheOldOne(t *testing.T) {
 	tell(t, func(m *model) {
 		first, second := m.twoTabs(0)
@@ -96,8 +96,8 @@ func TestSuccessEndsEarlierSessionsButNotThoseOfParallelTabs(t *testing.T) {
 	})
 }
 
-// Whatever a browser's tabs are about while it signs out, each call of the cache
-// taking its time.
+// The tabs of a browser do anything while it signs out, and each call of the cache takes
+// some time.
 func TestSignOutThatRacesACallbackARegrantAndATouchLeavesNoSession(t *testing.T) {
 	for order := range uint64(400) {
 		tell(t, func(m *model) {
@@ -114,10 +114,10 @@ func TestSignOutThatRacesACallbackARegrantAndATouchLeavesNoSession(t *testing.T)
 	}
 }
 
-// unlisted is a cache whose Find answers something else.
+// unlisted is a cache whose Find finds nothing, or fails.
 type unlisted struct {
 	cache.Cache
-	err error // nil: that it finds nothing
+	err error // nil: it finds nothing
 }
 
 func (u unlisted) Find(context.Context, cache.Tag) ([]cache.Ref, error) { return nil, u.err }
@@ -126,8 +126,8 @@ func (m *model) answerFindWith(err error) {
 	m.instead = unlisted{m.store, err}
 }
 
-// A server that evicts, or the shard of a Cluster that held the lists, may lose
-// them alone. What the visitor's own cookies name has to end all the same.
+// A server that evicts, or a lost shard of a Cluster, may lose only the lists by which
+// sessions are found. What the visitor's own cookies name must end all the same.
 func TestSignOutEndsItsOwnSessionAndGrantWhereTheCacheHasLostItsLists(t *testing.T) {
 	tell(t, func(m *model) {
 		m.do(step{Do: "begin", Answer: "verified"})
@@ -170,7 +170,7 @@ func TestStartThatCameAfterTheSignOutWithTheOldBrowserCookieVerifiesNobody(t *te
 	})
 }
 
-// What nobody holds must not stay: it takes room, and stands for a verification.
+// A session that no browser has must not stay: it takes room, and it is valid.
 func TestParallelWaitPagesAndALostCookieLeaveOneSessionInTheCache(t *testing.T) {
 	for order := range uint64(20) {
 		tell(t, func(m *model) {
@@ -192,7 +192,7 @@ func TestParallelWaitPagesAndALostCookieLeaveOneSessionInTheCache(t *testing.T) 
 			if n := m.store.Sessions(); n != 1 {
 				m.fail("after parallel requests for the wait page the cache holds %d sessions", n)
 			}
-			atOnce("/.number-verify/") // without the cookie, which no request has kept
+			atOnce("/.number-verify/") // without a session cookie, since no answer was kept
 			m.delays.end()
 			if n := m.store.Sessions(); n != 1 {
 				m.fail("after a lost cookie was made good the cache holds %d sessions", n)

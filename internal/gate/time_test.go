@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// pause lets time pass; it returns false where ctx ended first.
+// pause waits. It returns false if ctx ends first.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

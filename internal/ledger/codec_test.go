@@ -22,7 +22,7 @@ import (
 // written is when the stored records of these tests were written.
 var written = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
 
-// perNumber is the limit of the counter that they go with.
+// perNumber is the limit of the counter in these records.
 var perNumber = cache.Limit{
 	Key: cache.Key{Kind: cache.KindCount, Realm: "dqe/LICENCE", Secret: "number"}, Max: 3, Window: time.Hour,
 }
@@ -69,8 +69,8 @@ func records() []stored {
 	}
 }
 
-// What earlier versions have stored must be read as it was meant, and what is
-// written must be read by them: nodes of two versions may share a server.
+// Records of earlier versions must be read as they were meant, and earlier versions must
+// be able to read new ones: nodes of two versions may share a server.
 func TestCodecReadsAndWritesWhatEarlierVersionsDo(t *testing.T) {
 	for _, r := range records() {
 		t.Run(r.name, func(t *testing.T) {
@@ -86,8 +86,8 @@ func TestCodecReadsAndWritesWhatEarlierVersionsDo(t *testing.T) {
 	}
 }
 
-// plain is a value as it is after decoding: the session within a grant is not yet
-// completed.
+// plain returns a value in the form that it has after decoding, in which the session of a
+// grant is not yet completed.
 func plain(value any) any {
 	if grant, ok := value.(*Grant); ok {
 		session := *grant.Session

@@ -9,7 +9,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// careless is a third party's cache that does not keep to the contract.
+// careless is a third party's cache that breaks the contract.
 type careless struct {
 	cache.Cache
 	rec     *cache.Record
@@ -36,7 +36,7 @@ func ledgerOn(t *testing.T, c cache.Cache) *Ledger {
 	return l
 }
 
-// Whoever reads a record looks into it, also while a configuration loads, where a
+// Callers use a record without checking it, even while a configuration loads, when a
 // panic would end Caddy.
 func TestRecordThatIsNoneIsAFailureOfTheCache(t *testing.T) {
 	for name, c := range map[string]careless{
@@ -56,8 +56,8 @@ func TestRecordThatIsNoneIsAFailureOfTheCache(t *testing.T) {
 	}
 }
 
-// What is counted is sorted by the limits, and what is left out would never be taken
-// back.
+// Counts are matched to limits by their position, and a count that is left out would
+// never be taken back.
 func TestCountOfOtherLimitsIsAFailureOfTheCache(t *testing.T) {
 	for name, c := range map[string]careless{
 		"one event too many": {counted: make([]cache.Counted, 3)},

@@ -19,16 +19,16 @@ import (
 )
 
 var (
-	outage  = &verifier.Error{Call: "start", Err: context.DeadlineExceeded}
-	mistake = &verifier.Error{Class: verifier.Misconfigured, Call: "token", ID: "98"}
+	outage        = &verifier.Error{Call: "start", Err: context.DeadlineExceeded}
+	misconfigured = &verifier.Error{Class: verifier.Misconfigured, Call: "token", ID: "98"}
 )
 
-// callerOf is one of many: every other call is another client's.
+// callerOf returns one of many callers, who share two clients.
 func callerOf(i int) Caller {
 	return Caller{fmt.Sprintf("+336399810%02d", i), fmt.Sprint("client ", i%2)}
 }
 
-// called makes n calls that end so, each for another of so many.
+// called makes n calls that end with err, for so many numbers in turn.
 func called(t *testing.T, b *Breaker, n, numbers int, err error) {
 	t.Helper()
 	for i := range n {
@@ -74,9 +74,9 @@ func TestBreakerOpensOnWhatTheProviderCauses(t *testing.T) {
 		"a hundred operators' URLs that cannot be used": {func(t *testing.T, b *Breaker) {
 			called(t, b, 100, 20, &verifier.Error{Call: "start", Err: ErrLink})
 		}, false},
-		"nonsense":                     {func(t *testing.T, b *Breaker) { called(t, b, 10, 3, errors.New("not JSON")) }, true},
-		"three mistakes of one number": {func(t *testing.T, b *Breaker) { called(t, b, 3, 1, mistake) }, true},
-		"two mistakes":                 {func(t *testing.T, b *Breaker) { called(t, b, 2, 1, mistake) }, false},
+		"nonsense":                              {func(t *testing.T, b *Breaker) { called(t, b, 10, 3, errors.New("not JSON")) }, true},
+		"three misconfigurations of one number": {func(t *testing.T, b *Breaker) { called(t, b, 3, 1, misconfigured) }, true},
+		"two misconfigurations":                 {func(t *testing.T, b *Breaker) { called(t, b, 2, 1, misconfigured) }, false},
 		"what numbers and operators cause": {func(t *testing.T, b *Breaker) {
 			for class := verifier.OperatorUnavailable; class <= verifier.Expired; class++ {
 				if class != verifier.Misconfigured {
@@ -114,7 +114,7 @@ func TestBreakerLetsOneThroughAndThenAll(t *testing.T) {
 		err   error
 		n     int
 		lasts time.Duration
-	}{"an outage": {outage, 10, 30 * time.Second}, "a mistake": {mistake, 3, 30 * time.Second}} {
+	}{"an outage": {outage, 10, 30 * time.Second}, "a misconfiguration": {misconfigured, 3, 30 * time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				core, logs := observer.New(zap.DebugLevel)
@@ -200,7 +200,7 @@ func TestResultThatWasPaidForIsAskedForWhateverStopsStarts(t *testing.T) {
 		n            int
 		isLast, asks bool
 	}{
-		"a mistake":                    {mistake, 3, false, true},
+		"a misconfiguration":           {misconfigured, 3, false, true},
 		"an outage":                    {outage, 10, false, false},
 		"an outage at the last chance": {outage, 10, true, true},
 	} {
@@ -231,16 +231,16 @@ func TestMistakesInAnswersForResultsStopStarts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done(mistake)
+		done(misconfigured)
 	}
 	if !isOpen(b) {
 		t.Error("starts go on")
 	}
 }
 
-// One client whose calls fail beside others' must not bring all calls to a halt for
-// ever: the circuit asks who fails while it is locked, so nobody may ask it how it
-// stands while he holds what that needs.
+// One client whose calls fail beside others' must not block all calls for ever. The
+// circuit, while locked, takes the breaker's mutex, so nobody may ask the circuit for
+// its state while holding that mutex.
 func TestOneClientWhoseCallsFailAtOnceHangsNobody(t *testing.T) {
 	b := NewBreaker(journal.New(zap.NewNop()))
 	over := make(chan struct{})

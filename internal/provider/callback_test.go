@@ -13,7 +13,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// nonceLength is that of 256 bits in base64url.
+// nonceLength is the length of 256 bits in base64url.
 const nonceLength = 43
 
 // plain is a verifier whose provider writes callbacks by the standard.
@@ -34,7 +34,7 @@ func (plain) Result(context.Context, verifier.State) (verifier.Outcome, error) {
 	return verifier.Verified, nil
 }
 
-// lenient is one whose provider does not.
+// lenient is a verifier whose provider does not.
 type lenient struct {
 	plain
 	parse func(string) url.Values
@@ -91,8 +91,8 @@ func TestCallbackQueryIsReadAsItsProviderWritesIt(t *testing.T) {
 	}
 }
 
-// FuzzCallbackQuery holds that a nonce is read only where there is exactly one,
-// well formed, and that none is left among the rest.
+// FuzzCallbackQuery checks that a nonce is read only if there is exactly one and it is
+// well formed, and that the rest contains none.
 func FuzzCallbackQuery(f *testing.F) {
 	p := New(plain{}, nil, nil, journal.New(zap.NewNop()))
 	nonce := strings.Repeat("n", nonceLength)
