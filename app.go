@@ -23,13 +23,13 @@ func init() {
 // appName is the name of the app, of the directive and of the global option.
 const appName = "number_verify"
 
-// stores holds the open caches, by name. They live on through a reload: the new
-// configuration takes its hold before the old one lets go.
+// stores are the open caches, by name. They outlive a reload: the new configuration
+// takes its share before the old one lets go.
 var stores = caddy.NewUsagePool()
 
-// App holds what all number_verify handlers of a configuration share, and opens
-// their caches when Caddy starts. It needs no configuration: the first handler
-// makes it.
+// App is what all number_verify handlers of a configuration share. It opens their
+// caches when Caddy starts. It needs no configuration of its own: the first handler
+// loads it.
 type App struct {
 	ctx    caddy.Context
 	logger *zap.Logger
@@ -48,7 +48,7 @@ type store struct {
 	opened chan struct{} // closed when open is set
 }
 
-// pooledStore closes its cache when the last configuration has let go of it.
+// pooledStore closes its cache after the last configuration has let go of it.
 type pooledStore struct {
 	cache.Cache
 	name string
@@ -68,7 +68,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision sets up the app. It opens nothing: caddy validate comes here too.
+// Provision sets up the app. It opens nothing, since caddy validate calls it too.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.logger = ctx, ctx.Logger()
 	a.gates = make(map[string]*gate.Gate)
@@ -78,7 +78,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Start opens the caches, once it is known that visitors reach the endpoints.
+// Start checks that visitors can reach the endpoints, and opens the caches.
 func (a *App) Start() error {
 	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
 		if err := checkReach(app.(*caddyhttp.App)); err != nil {
@@ -90,7 +90,7 @@ func (a *App) Start() error {
 			continue
 		}
 		err := s.take(name, func() (caddy.Destructor, error) {
-			// within, since the pool would stay locked by a panic
+			// guarded here, since a panic would leave the pool locked
 			open, err := guarded("cache "+name, func() (cache.Cache, error) {
 				return opened(s.opener.Open(a.logger.Named(name), ledger.Codec{}))
 			})
@@ -114,7 +114,7 @@ func opened(c cache.Cache, err error) (cache.Cache, error) {
 	return c, err
 }
 
-// take takes a share in the open cache of that name; if there is none, open opens it.
+// take takes a share in the open cache of that name. If there is none, it calls open.
 func (s *store) take(name string, open caddy.Constructor) error {
 	value, _, err := stores.LoadOrNew(name, open)
 	if err != nil {
@@ -125,8 +125,8 @@ func (s *store) take(name string, open caddy.Constructor) error {
 	return nil
 }
 
-// wait returns the cache once it is open. Servers may start before this app, and
-// a visitor who comes back just then should not lose what was paid for.
+// wait returns the cache once it is open. Servers may start before this app, and a
+// visitor who comes back just then should not lose a verification that was paid for.
 func (s *store) wait(ctx context.Context) (cache.Cache, error) {
 	timer := time.NewTimer(maxOpening)
 	defer timer.Stop()
@@ -139,11 +139,11 @@ func (s *store) wait(ctx context.Context) (cache.Cache, error) {
 	return nil, errNotOpen
 }
 
-// Stop does nothing: requests still run, and need the caches.
+// Stop does nothing, since requests that still run need the caches.
 func (*App) Stop() error { return nil }
 
-// Cleanup lets go of the caches. Requests that still run keep what they have; a
-// cache that is closed under them refuses.
+// Cleanup lets go of the caches. Where that closes a cache, requests that still run get
+// errors from it, which refuse.
 func (a *App) Cleanup() error {
 	var errs []error
 	for name, s := range a.stores {
@@ -160,18 +160,18 @@ func (a *App) Cleanup() error {
 // maxOpening is how long a request waits for a cache that is being opened.
 const maxOpening = 2 * time.Second
 
-// errNotOpen is the error of requests that come long before the app has started.
+// errNotOpen is the error of a cache that is not open.
 var errNotOpen = errors.New("cache is not open yet")
 
-// use makes a cache known to the app and returns the function that waits until it is
-// open and returns it. Caches of one name are one.
+// use adds a cache to the app. It returns the function that returns the cache, and
+// waits while that is being opened. Caches of the same name are one cache.
 func (a *App) use(name string, opener cache.Opener) func(context.Context) (cache.Cache, error) {
 	s, ok := a.stores[name]
 	if !ok {
 		s = &store{opener: opener, opened: make(chan struct{})}
 		a.stores[name] = s
-		// an open one is taken over at once, so that no request of this
-		// configuration finds it closed: servers may start before this app
+		// An open cache is taken over at once, so that requests find it open even if
+		// servers start before this app.
 		_ = s.take(name, func() (caddy.Destructor, error) { return nil, errNotOpen })
 	}
 	return func(ctx context.Context) (cache.Cache, error) {
@@ -182,9 +182,9 @@ func (a *App) use(name string, opener cache.Opener) func(context.Context) (cache
 	}
 }
 
-// oneStore refuses a second cache of a verifier account that takes tokens from
-// elsewhere. A token that was claimed in one cache is not claimed in the other, so that
-// it could serve two attempts, one of which would get the other's result.
+// oneStore refuses a second cache for a verifier account that takes tokens from
+// elsewhere. A token that is claimed in one cache is not claimed in the other, so it
+// could serve two attempts, and one of them would get the other's result.
 func (a *App) oneStore(account, store string) error {
 	if first, ok := a.storeOf[account]; ok && first != store {
 		return fmt.Errorf("cache: directives that take tokens from one place need one cache, but there are %s and %s; give all of them the same", first, store)
@@ -193,7 +193,7 @@ func (a *App) oneStore(account, store string) error {
 	return nil
 }
 
-// account returns what gates of a verifier account share.
+// account returns what the gates of a verifier account share.
 func (a *App) account(name string) *gate.Account {
 	if a.accounts[name] == nil {
 		a.accounts[name] = gate.NewAccount(name, a.logger)
@@ -201,7 +201,7 @@ func (a *App) account(name string) *gate.Account {
 	return a.accounts[name]
 }
 
-// gate returns the gate of that key, made by build where it is the first.
+// gate returns the gate of that key. If there is none, it calls build.
 func (a *App) gate(key string, build func() (*gate.Gate, error)) (*gate.Gate, error) {
 	if g, ok := a.gates[key]; ok {
 		return g, nil

@@ -50,9 +50,9 @@ func init() {
 //		fallback_url  <url>
 //	}
 //
-// What is not set comes from the global option of the same name. The directive
-// expands to one handler, which every request of the site passes. The matcher is the
-// handler's own: it has to be asked for more than Caddy's reading of a path.
+// What is not set comes from the global option of the same name. The directive expands
+// to one handler, which every request of the site passes. The handler itself asks the
+// matcher, since it has to ask for more than Caddy's reading of a path.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next() // consume the directive's name
 	matcher, err := h.ExtractMatcherSet()
@@ -111,7 +111,8 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return handler, nil
 }
 
-// globalOptions are those of the global option: a directive's less those of a route.
+// globalOptions returns the options of a directive without those of a route, which are
+// errors here.
 func (h *Handler) globalOptions() option.Set {
 	set := option.Set{Options: h.Options.list()}
 	for _, o := range h.routeOptions() {
@@ -122,8 +123,8 @@ func (h *Handler) globalOptions() option.Set {
 	return set
 }
 
-// checkDirective returns what is missing or wrong once the whole block is read, or nil.
-// Any site may invoke a named route, whatever its name.
+// checkDirective checks a whole block, and returns the first mistake or nil. A directive
+// in a named route needs a public_url, since any site may invoke the route.
 func (h *Handler) checkDirective(site addresses, isNamedRoute bool) *option.Mistake {
 	switch {
 	case h.VerifierRaw == nil:
@@ -139,8 +140,8 @@ func (h *Handler) checkDirective(site addresses, isNamedRoute bool) *option.Mist
 	return h.checkSecret()
 }
 
-// checkCountriesIn refuses countries that the verifier cannot verify, in the line of
-// the countries, or of the verifier where the block sets that alone.
+// checkCountriesIn refuses countries whose numbers the verifier cannot verify. The error
+// names the line of the countries, or that of the verifier if the block sets only that.
 func (h *Handler) checkCountriesIn(block *option.Block) error {
 	err := h.checkCountries()
 	if err == nil {
@@ -153,15 +154,15 @@ func (h *Handler) checkCountriesIn(block *option.Block) error {
 	return block.At(wrong)
 }
 
-// endpointsOf remembers a directive of a site.
+// endpointsOf is what is remembered of a directive of a site.
 type endpointsOf struct {
 	line, path, shared string
 }
 
-// agree refuses directives of one site that share a path but not what the
-// endpoints there need, or whose paths lie within one another: the first one
-// would answer for both. seen remembers the earlier directives. Where the site is
-// not known, all directives are compared as if they stood in one.
+// agree refuses a directive that disagrees with an earlier one of the site: both share a
+// path but not the options of the endpoints there, or one path lies within the other.
+// The first directive would answer for both. Seen holds the earlier directives. If the
+// site is not known, all directives are compared as if they were in one site.
 func agree(seen map[string]any, site addresses, start *caddyfile.Dispenser, handler Handler) error {
 	handler.Options = handler.withDefaults()
 	shared, err := handler.gateKey()
@@ -197,16 +198,16 @@ func (e endpointsOf) disagreement(path, shared string) string {
 	}
 }
 
-// addresses are those of a site as its head names them; nil where they are not known.
+// addresses are the addresses of a site, as its block names them; nil if not known.
 type addresses []string
 
-// addressesOf returns the addresses of the site that the directive stands in. Caddy
-// does not export them, and nothing else tells at this point whether the site is on
-// loopback, or which directives belong to one site.
+// addressesOf returns the addresses of the directive's site. Caddy does not export them,
+// and nothing else tells at this point whether the site is on loopback, or which
+// directives belong to one site.
 func addressesOf(h httpcaddyfile.Helper) addresses { return addressesIn(reflect.ValueOf(h)) }
 
-// addressesIn reads helper.parentBlock.Keys[i].Text. Another version of Caddy may name
-// or shape that otherwise; then the addresses are not known, which refuses more.
+// addressesIn reads helper.parentBlock.Keys[i].Text. If another version of Caddy has no
+// such field, the addresses are not known, and more configurations are refused.
 func addressesIn(helper reflect.Value) addresses {
 	block := helper.FieldByName("parentBlock")
 	if block.Kind() != reflect.Struct {
@@ -227,7 +228,7 @@ func addressesIn(helper reflect.Value) addresses {
 	return found
 }
 
-// onLoopback tells whether all addresses are known and of this machine.
+// onLoopback tells whether all addresses are known and on loopback.
 func (a addresses) onLoopback() bool {
 	for _, written := range a {
 		if !strings.Contains(written, "://") {

@@ -16,12 +16,12 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// guestKind is a kind of guest module, with the names that the struct tags of Options
-// give it.
+// guestKind is a kind of guest module. Its names are those in the struct tags of
+// Options.
 type guestKind struct {
 	name      string // also that of the option
 	namespace string
-	inlineKey string // the member that tells which module
+	inlineKey string // the JSON member that names the module
 	example   string
 }
 
@@ -30,7 +30,7 @@ var (
 	caches    = guestKind{"cache", "http.number_verify.caches", "store", "cache memory"}
 )
 
-// option reads the name of a module, and what the module makes of its own block.
+// option returns the option that names a module. The module reads its own block.
 func (k guestKind) option(raw *json.RawMessage) option.Option {
 	return option.Custom(k.name, func(l *option.Line) error { return k.read(l, raw) })
 }
@@ -62,7 +62,7 @@ func (k guestKind) registered() []string {
 	return names
 }
 
-// moduleName returns which module a configuration is of, or "" where it does not say.
+// moduleName returns the name of a configuration's module, or "".
 func (k guestKind) moduleName(raw json.RawMessage) string {
 	var members map[string]any
 	_ = json.Unmarshal(raw, &members)
@@ -73,8 +73,8 @@ func (k guestKind) moduleName(raw json.RawMessage) string {
 // label names the module for people, as in a Caddyfile.
 func (k guestKind) label(raw json.RawMessage) string { return k.name + " " + k.moduleName(raw) }
 
-// configured returns a module with its configuration, not provisioned; nil where it
-// cannot be read, which is left to the loading.
+// configured returns a module with its configuration, not provisioned. It is nil where
+// the configuration cannot be read: loading the module will tell.
 func (k guestKind) configured(raw json.RawMessage) any {
 	info, err := caddy.GetModule(k.namespace + "." + k.moduleName(raw))
 	if err != nil {
@@ -87,9 +87,10 @@ func (k guestKind) configured(raw json.RawMessage) any {
 	return module
 }
 
-// guarded calls a guest module while a configuration is read or loaded, or while a
-// cache is opened or closed. Its panic becomes an error that names the module: it must
-// not end a Caddy that reloads. The panic's text is not told: it may hold a secret.
+// guarded calls a guest module while a configuration is read or loaded, or while a cache
+// is opened or closed. A panic becomes an error that names the module, so that it does
+// not end a Caddy that reloads. The error does not tell the panic's text, which may hold
+// a secret.
 func guarded[T any](module string, call func() (T, error)) (value T, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -104,16 +105,16 @@ func guarded[T any](module string, call func() (T, error)) (value T, err error) 
 	return value, err
 }
 
-// secretive is a verifier or a cache that can tell whether it is configured with
-// a secret before it is provisioned.
+// secretive is a guest module that can tell, before it is provisioned, whether its
+// configuration has a secret.
 type secretive interface {
 	HasSecret() bool
 }
 
 var errNoSecret = &option.Mistake{Option: "cache", Text: "needs a secret of its own, since the verifier has no client_secret; add a block with 'secret {env.NUMBER_VERIFY_SECRET}', at least 16 random characters"}
 
-// checkSecret refuses a configuration in which neither verifier nor cache has a
-// secret, as far as they can tell before they are provisioned.
+// checkSecret refuses a configuration in which neither the verifier nor the cache has a
+// secret. If either cannot tell yet, the configuration passes until it is loaded.
 func (h *Handler) checkSecret() *option.Mistake {
 	if h.CacheRaw == nil || verifiers.mayHaveSecret(h.VerifierRaw) || caches.mayHaveSecret(h.CacheRaw) {
 		return nil
@@ -121,8 +122,7 @@ func (h *Handler) checkSecret() *option.Mistake {
 	return errNoSecret
 }
 
-// mayHaveSecret asks a module as it is configured. One that cannot say, or panics, is
-// asked again when it is loaded.
+// mayHaveSecret tells whether a module has a secret, or cannot tell before it is loaded.
 func (k guestKind) mayHaveSecret(raw json.RawMessage) bool {
 	has, err := guarded(k.label(raw), func() (bool, error) {
 		asked, ok := k.configured(raw).(secretive)
@@ -131,8 +131,8 @@ func (k guestKind) mayHaveSecret(raw json.RawMessage) bool {
 	return has || err != nil
 }
 
-// checkCountries asks the verifier, which is not provisioned yet, whether it can
-// verify numbers of the countries that are known already.
+// checkCountries asks the verifier, which is not provisioned yet, whether it can verify
+// numbers of the countries, except those that are still placeholders.
 func (h *Handler) checkCountries() error {
 	_, err := guarded(verifiers.label(h.VerifierRaw), func() (any, error) {
 		checker, ok := verifiers.configured(h.VerifierRaw).(verifier.CountryChecker)
@@ -144,8 +144,8 @@ func (h *Handler) checkCountries() error {
 	return err
 }
 
-// loadedVerifier is a verifier with what it says of itself. It is asked once, when the
-// configuration loads.
+// loadedVerifier is a verifier with what it says of itself. It is asked only once, when
+// the configuration loads.
 type loadedVerifier struct {
 	verifier.Verifier
 	account, secret, recipient string
@@ -195,8 +195,8 @@ func (h *Handler) loadCache(ctx caddy.Context) (*loadedCache, error) {
 	})
 }
 
-// indexSecret returns the secret from which index keys are derived: that of the cache,
-// or else the verifier's.
+// indexSecret returns the secret from which index keys are derived: the cache's, or else
+// the verifier's.
 func indexSecret(c *loadedCache, v *loadedVerifier) (string, error) {
 	if c.secret == "" && v.secret == "" {
 		return "", errNoSecret

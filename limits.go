@@ -48,7 +48,7 @@ type Limits struct {
 	Sessions int64 `json:"sessions,omitempty"`
 }
 
-// NumberLimit is how often one number may be tried.
+// NumberLimit is how often verifications of one number may be started.
 type NumberLimit struct {
 	// Starts from one client; an IPv6 /48 may start twice as many.
 	PerClient int64 `json:"per_client"`
@@ -58,7 +58,7 @@ type NumberLimit struct {
 	Window caddy.Duration `json:"window"`
 }
 
-// ClientLimit is how often one client may start, in two windows.
+// ClientLimit is how often one client may start verifications, in two windows.
 type ClientLimit struct {
 	// How often.
 	Max int64 `json:"max"`
@@ -101,8 +101,9 @@ func (l *Limits) withDefaults() *Limits {
 	return &full
 }
 
-// gate returns the limits as the gate takes them. The defaults must be filled in.
-func (l *Limits) gate() quota.Limits {
+// quota returns the limits in the form that the gate takes. The defaults must be filled
+// in.
+func (l *Limits) quota() quota.Limits {
 	rate := func(most int64, window caddy.Duration) quota.Rate {
 		return quota.Rate{Max: most, Window: time.Duration(window).Truncate(time.Millisecond)}
 	}
@@ -139,7 +140,7 @@ func (l *Limits) check() *option.Mistake {
 	}
 }
 
-// isShort tells whether a window is too short to be one.
+// isShort tells whether a window is too short.
 func isShort(window caddy.Duration) bool { return time.Duration(window) < time.Second }
 
 // readLimits reads the block
@@ -149,7 +150,7 @@ func isShort(window caddy.Duration) bool { return time.Duration(window) < time.S
 //		client   <starts> <window> [<starts> <longer window>]
 //		global   <starts> <window> | off
 //		attempts <in flight>
-//		sessions <held>
+//		sessions <in the cache>
 //	}
 func readLimits(l *option.Line, value **Limits) error {
 	read := new(Limits)
@@ -207,7 +208,7 @@ func limitLine(name, example string, read func(args []string) error) option.Opti
 // maxCount is the largest number that the JSON of a configuration holds exactly.
 const maxCount = 1 << 53
 
-// readAll reads counts and durations, each longer than nothing.
+// readAll reads counts and durations, which must not be 0.
 func readAll(args []string, values ...any) error {
 	if len(args) != len(values) {
 		return fmt.Errorf("takes %d values", len(values))

@@ -52,10 +52,9 @@ func doesMore(set caddyhttp.MatcherSet) bool {
 	return false
 }
 
-// protects tells whether a request needs a verification: whether the matchers
-// match it in any way in which the site, or Caddy before it, may read it. Caddy's
-// own reading comes first, and it alone leaves behind what matchers do beside
-// matching, such as captured groups.
+// protects tells whether a request needs a verification: whether the matchers match it
+// in any way in which Caddy or the site may read it. Caddy's own reading comes first.
+// Only with it do matchers have other effects on the request, such as captured groups.
 func (h *Handler) protects(r *http.Request, visit *gate.Visit) (bool, error) {
 	if matches, err := h.matchers.AnyMatchWithError(r); matches || err != nil {
 		return matches, err
@@ -66,7 +65,7 @@ func (h *Handler) protects(r *http.Request, visit *gate.Visit) (bool, error) {
 			return matches, err
 		}
 	}
-	if r.Method == http.MethodConnect { // a WebSocket of HTTP/2 or 3, which reverse_proxy makes a GET
+	if r.Method == http.MethodConnect { // a WebSocket of HTTP/2 or 3, which reverse_proxy sends as GET
 		for _, u := range []*url.URL{arrived, r.URL} {
 			if matches, err := h.matchesAs(r, http.MethodGet, u); matches || err != nil {
 				return matches, err
@@ -111,7 +110,7 @@ func (h *Handler) matchesOtherwise(r *http.Request) (bool, error) {
 }
 
 // copyOf returns a copy of r for the matchers. It has its own variables and
-// placeholders, so that what matchers set does not reach r, and no body, which they
+// placeholders, so that matchers cannot change those of r, and no body, which they
 // would use up.
 func (h *Handler) copyOf(r *http.Request) *http.Request {
 	if h.byMethodAndPath {
@@ -125,7 +124,7 @@ func (h *Handler) copyOf(r *http.Request) *http.Request {
 	other.Body = http.NoBody
 	placeholders := caddyhttp.NewTestReplacer(other)
 	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		placeholders.Map(repl.Get) // those that are not of the request itself
+		placeholders.Map(repl.Get) // placeholders that do not come from the request itself
 	}
 	return other
 }

@@ -61,8 +61,9 @@ type Handler struct {
 	// Which requests need a verification: matcher sets as in a route. They are
 	// asked for the request as it arrived and for what rewrites made of it, and
 	// for every other way in which servers are known to read its path, such as
-	// decoded twice or with `..%2f` unresolved. All other requests pass, less
-	// what only the gate may say. Default: every request needs one.
+	// decoded twice or with `..%2f` unresolved. All other requests pass, after
+	// headers and cookies that only the gate may set have been removed. Default:
+	// every request needs one.
 	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
 
 	Options
@@ -75,13 +76,13 @@ type Handler struct {
 	Optional bool `json:"optional,omitempty"`
 
 	// Returns the gate's refusals as errors to the site's error routes
-	// (`handle_errors`), with `{http.number_verify.code}` set. Redirects to
-	// the form and the gate's own endpoints are not concerned.
+	// (`handle_errors`), with `{http.number_verify.code}` set. Redirects to the
+	// form and the answers of the gate's own endpoints stay as they are.
 	PassErrors bool `json:"pass_errors,omitempty"`
 
-	// The number that the site already knows of the visitor, usually a
-	// placeholder such as `{http.auth.user.phone}`, evaluated for each
-	// request. An earlier handler must set it, also for the gate's `path`.
+	// The visitor's number as the site already knows it: a placeholder such as
+	// `{http.auth.user.phone}`, evaluated for each request. An earlier handler
+	// must set it, for the gate's `path` too.
 	// Default: the visitor types the number.
 	Number string `json:"number,omitempty"`
 
@@ -189,7 +190,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),
 		ResultWait: time.Duration(options.ResultWait),
-		ClientIP:   clientIP, Limits: options.Limits.gate(),
+		ClientIP:   clientIP, Limits: options.Limits.quota(),
 		CookieName: options.CookieName, CookieDomain: options.CookieDomain,
 	})
 }

@@ -36,18 +36,17 @@ type Options struct {
 	CacheRaw json.RawMessage `json:"cache,omitempty" caddy:"namespace=http.number_verify.caches inline_key=store"`
 
 	// The addresses of the site as visitors see it, scheme://host[:port], the
-	// main one first. The operator sends a visitor back to the one that he
-	// uses; a visitor on any other host is redirected to the first. With https
-	// the cookies are Secure and their names have a prefix that browsers
-	// enforce. Required unless the site's host is loopback.
+	// main one first. The operator sends visitors back to the one that they use;
+	// visitors on any other host are redirected to the first. With https the
+	// cookies are Secure, and their names have a prefix that browsers enforce.
+	// Required unless the site's host is loopback.
 	PublicURL []string `json:"public_url,omitempty"`
 
 	// Where the gate's own pages are. Default: `/.number-verify`.
 	Path string `json:"path,omitempty"`
 
-	// The country (ISO 3166-1, two letters) that a number without a calling
-	// code is taken to be of: with `FR`, 06 39 98 00 01 is +33 6 39 98 00 01.
-	// Default: `FR`.
+	// The country (ISO 3166-1, two letters) of numbers that are typed without a
+	// calling code: with `FR`, 06 39 98 00 01 is +33 6 39 98 00 01. Default: `FR`.
 	Region string `json:"region,omitempty"`
 
 	// The countries (ISO 3166-1) whose mobile numbers are accepted. Default:
@@ -76,8 +75,8 @@ type Options struct {
 	// Default: 1m.
 	RefusedTTL caddy.Duration `json:"refused_ttl,omitempty"`
 
-	// How long a result that is pending is asked for again, from the visitor's
-	// return on. Default: 30s.
+	// How long after the visitor's return a pending result is asked for. Default:
+	// 30s.
 	ResultWait caddy.Duration `json:"result_wait,omitempty"`
 
 	// The base name of the gate's cookies. Default: `number-verify`.
@@ -113,8 +112,8 @@ type Options struct {
 	FallbackURL string `json:"fallback_url,omitempty"`
 }
 
-// list names the options: how each is written in a Caddyfile, where it goes, and what
-// may stand there.
+// list returns the options: how each is written in a Caddyfile, the field that holds it,
+// and the check of its value.
 func (o *Options) list() []option.Option {
 	return []option.Option{
 		verifiers.option(&o.VerifierRaw),
@@ -140,17 +139,17 @@ func (o *Options) list() []option.Option {
 	}
 }
 
-// routeOptions are those of one route, which only a directive can have.
+// routeOptions returns the options of one route, which only a directive can set.
 func (h *Handler) routeOptions() []option.Option {
 	return []option.Option{
-		option.Word("number", &h.Number).Unresolved(), // it is for each request
+		option.Word("number", &h.Number).Unresolved(), // evaluated for each request
 		option.Duration("max_age", &h.MaxAge),
 		option.Flag("optional", &h.Optional),
 		option.Flag("pass_errors", &h.PassErrors),
 	}
 }
 
-// options are those of a directive.
+// options returns the options of a directive.
 func (h *Handler) options() option.Set {
 	return option.Set{Options: append(h.Options.list(), h.routeOptions()...)}
 }
@@ -195,8 +194,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// resolve returns the options as they hold: placeholders resolved, checked, and
-// with their defaults.
+// resolve returns the options that apply: checked, with placeholders resolved and
+// defaults filled in.
 func (h *Handler) resolve() (Options, error) {
 	if h.VerifierRaw == nil {
 		return Options{}, errNoVerifier
@@ -209,7 +208,7 @@ func (h *Handler) resolve() (Options, error) {
 		return Options{}, err
 	}
 	if wrong := resolved.check(true); wrong != nil {
-		wrong.Value = "" // a placeholder yields it: it may be a secret
+		wrong.Value = "" // it comes from a placeholder, so it may be a secret
 		return Options{}, wrong
 	}
 	return resolved.withDefaults(), nil
@@ -217,9 +216,9 @@ func (h *Handler) resolve() (Options, error) {
 
 var errNoVerifier = &option.Mistake{Option: "verifier", Text: "is required: add a block 'verifier dqe { ... }'"}
 
-// check returns the first mistake, or nil. What holds a placeholder cannot be checked
-// before it is resolved, and passes until then. It serves the Caddyfile, which knows
-// the option's line, and the loading of JSON alike.
+// check returns the first mistake, or nil. A value with a placeholder passes until it is
+// resolved. Both the Caddyfile, which knows the option's line, and the loading of JSON
+// use it.
 func (h *Handler) check(resolved bool) *option.Mistake {
 	if wrong := h.options().Check(resolved); wrong != nil {
 		return wrong
@@ -231,14 +230,14 @@ func (h *Handler) check(resolved bool) *option.Mistake {
 	if known(h.CookieDomain) && !h.domainCovers(known) {
 		return &option.Mistake{Option: "cookie_domain", Value: h.CookieDomain, Text: "does not cover the public_url; write the domain in which all of them end"}
 	}
-	if h.Number != "" && !option.HasPlaceholder(h.Number) { // do not repeat it: it may be somebody's
+	if h.Number != "" && !option.HasPlaceholder(h.Number) { // the error does not repeat what may be somebody's number
 		return &option.Mistake{Option: "number", Text: "must be a placeholder that an earlier handler sets, like {http.auth.user.phone}"}
 	}
 	return h.Limits.check()
 }
 
-// checkTakenFor refuses a country whose every number is taken for another's that
-// is not accepted: its visitors would all be refused.
+// checkTakenFor refuses a country if all its numbers are taken for those of another
+// country that is not accepted: its visitors would all be refused.
 func (h *Handler) checkTakenFor(known func(string) bool) *option.Mistake {
 	if slices.ContainsFunc(h.Countries, func(s string) bool { return !known(s) }) {
 		return nil
@@ -251,7 +250,8 @@ func (h *Handler) checkTakenFor(known func(string) bool) *option.Mistake {
 	return nil
 }
 
-// domainCovers tells whether visitors of all known origins would keep a session.
+// domainCovers tells whether the cookie domain covers all origins that are known, so
+// that visitors keep their sessions.
 func (h *Handler) domainCovers(known func(string) bool) bool {
 	domain := strings.ToLower(h.CookieDomain)
 	if domain == "" {
@@ -269,7 +269,7 @@ func (h *Handler) domainCovers(known func(string) bool) bool {
 	return true
 }
 
-// The errors of these say what is wrong with the value of an option, and what to write
+// The errors of the checks below say what is wrong with a value, and what to write
 // instead.
 
 func checkOrigin(s string) error {

@@ -16,8 +16,8 @@ import (
 )
 
 // checkReach refuses a configuration in which visitors of a site cannot reach the
-// endpoints of its gate: all its handlers stand in routes, such as those of handle,
-// whose path matchers leave the endpoints out. Where that cannot be told, the
+// endpoints of its gate, because all of the gate's handlers are in routes (of handle,
+// for example) whose path matchers leave the endpoints out. If that cannot be told, the
 // configuration passes.
 func checkReach(app *caddyhttp.App) error {
 	s := make(survey)
@@ -32,20 +32,22 @@ func checkReach(app *caddyhttp.App) error {
 	return nil
 }
 
-// survey is what is known of each gate on each site. Several sites may share a gate.
+// survey is what is known of the endpoints of each gate on each site. Several sites may
+// share a gate.
 type survey map[place]*reached
 
+// place is a gate on a site.
 type place struct {
 	gate *gate.Gate
 	site site
 }
 
-// site is a server and the hosts of the routes that lead to a handler, outermost
-// first: a blank, and then those of one route.
+// site is a server, and the hosts of the routes that lead to a handler. For each such
+// route, from the outermost, there is a blank and its hosts.
 type site struct{ server, hosts string }
 
-// holds tells whether other is s or part of it.
-func (s site) holds(other site) bool {
+// includes tells whether other is s or part of it.
+func (s site) includes(other site) bool {
 	return s.server == other.server && strings.HasPrefix(other.hosts+" ", s.hosts+" ")
 }
 
@@ -53,16 +55,15 @@ func (s site) holds(other site) bool {
 type reached struct {
 	path                string
 	isReached, isHidden bool
-	// hiddenBy are the patterns of the path matcher that hides them, where it has
-	// any.
+	// hiddenBy are the patterns of the path matcher that hides them, if it has any.
 	hiddenBy []string
 }
 
-// reaches tells whether visitors reach the endpoints on that site, or on one that
-// it is part of.
+// reaches tells whether visitors can reach the endpoints on that site, or on one that
+// includes it.
 func (s survey) reaches(at place) bool {
 	for other, r := range s {
-		if r.isReached && other.gate == at.gate && other.site.holds(at.site) {
+		if r.isReached && other.gate == at.gate && other.site.includes(at.site) {
 			return true
 		}
 	}
@@ -87,10 +88,9 @@ func (r *reached) complaint(at site) error {
 	return errors.New(text + "; add '/.number-verify/*' to the matcher")
 }
 
-// walk notes for each gate in routes whether its endpoints pass the path matchers that
-// stand before it: those in outside, and those of the routes on the way. Matchers behind
-// a rewrite are left aside, since they are asked for another path. walk tells whether
-// there was a rewrite.
+// walk notes for each gate in routes whether its endpoints pass the path matchers before
+// it: those of outside, and those of the routes on the way. It ignores matchers after a
+// rewrite, since they match another path, and tells whether there was a rewrite.
 func (s survey) walk(at site, routes caddyhttp.RouteList, named map[string]*caddyhttp.Route, outside []caddyhttp.MatcherSets) (isRewritten bool) {
 	for _, route := range routes {
 		inside, here := outside, at
@@ -133,7 +133,7 @@ func hosts(route caddyhttp.Route) string {
 	return strings.Join(all, ",")
 }
 
-// note adds what the matchers outside a handler say of its endpoints under path.
+// note notes whether the matchers before a handler let through its endpoints under path.
 func (s survey) note(at place, path string, matchers []caddyhttp.MatcherSets) {
 	known := s[at]
 	if known == nil {
@@ -141,7 +141,7 @@ func (s survey) note(at place, path string, matchers []caddyhttp.MatcherSets) {
 		s[at] = known
 	}
 	for _, sets := range matchers {
-		// a matcher may name the form alone
+		// both, since a matcher may match the form alone
 		if hides(sets, path+"/") || hides(sets, path+"/callback") {
 			known.isHidden, known.hiddenBy = true, patterns(sets)
 			return
@@ -150,8 +150,8 @@ func (s survey) note(at place, path string, matchers []caddyhttp.MatcherSets) {
 	known.isReached = true
 }
 
-// hides tells whether no set can match a request for that path, whatever else the
-// request holds.
+// hides tells whether no set can match a request for that path, whatever the rest of
+// the request is.
 func hides(sets caddyhttp.MatcherSets, path string) bool {
 	r := (&http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}, Header: make(http.Header)})
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, nil)
@@ -163,8 +163,8 @@ func hides(sets caddyhttp.MatcherSets, path string) bool {
 	return len(sets) > 0
 }
 
-// leavesOut tells whether one matcher of the set goes by the path alone and does not
-// match it. All matchers of a set have to match.
+// leavesOut tells whether a matcher of the set looks only at the path and does not match
+// it. All matchers of a set have to match.
 func leavesOut(set caddyhttp.MatcherSet, r *http.Request) bool {
 	for _, matcher := range set {
 		m, ok := matcher.(caddyhttp.RequestMatcherWithError)
@@ -178,7 +178,7 @@ func leavesOut(set caddyhttp.MatcherSet, r *http.Request) bool {
 	return false
 }
 
-// goesByPath tells whether a matcher looks at nothing but the path of a request.
+// goesByPath tells whether a matcher looks only at the path of a request.
 func goesByPath(matcher any) bool {
 	switch m := matcher.(type) {
 	case *caddyhttp.MatchPath:
