@@ -17,13 +17,13 @@ func TestLanguage(t *testing.T) {
 		{"French by weight", "en;q=0.3,fr;q=0.8", "fr"},
 		{"English excluded", "en;q=0,fr;q=0.1", "fr"},
 		{"French excluded", "fr;q=0", "en"},
-		{"another language, then French", "de,fr;q=0.5", "fr"},
-		{"another language", "de-DE", "en"},
+		{"another language, then French", "tlh,fr;q=0.5", "fr"},
+		{"another language", "tlh", "en"},
 		{"any language", "*", "en"},
 		{"nonsense", "!!;q=x,,", "en"},
 		{"blanks", " fr-FR , en;q=0.5 ", "fr"},
-		{"long, French at the front", "fr," + strings.Repeat("de,", 100) + "en", "fr"},
-		{"long, French past the end", strings.Repeat("de,", 100) + "fr", "en"},
+		{"long, French at the front", "fr," + strings.Repeat("tlh,", 100) + "en", "fr"},
+		{"long, French past the end", strings.Repeat("tlh,", 100) + "fr", "en"},
 		{"cut inside a language", strings.Repeat("x", 198) + ",fr", "en"},
 		{"one endless language", strings.Repeat("fr-", 1000), "en"},
 	}
@@ -55,7 +55,7 @@ func FuzzLanguage(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		if got := Language(header); got != "fr" && got != "en" {
+		if got := Language(header); languages[got] == nil {
 			t.Errorf("Language(%q) = %q", header, got)
 		}
 	})

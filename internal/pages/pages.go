@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
 //go:embed templates
@@ -239,8 +241,9 @@ func (p *Pages) view(name Name, data Data) view {
 	if data.Return != "" {
 		v.Retry += "?" + url.Values{"return": {data.Return}}.Encode()
 	}
-	v.OfferFallback = v.FallbackURL != "" && offersFallback(data.Code)
-	v.NumberWrong = concernsNumber(data.Code)
-	v.NetworkAdvised = concernsNetwork(data.Code)
+	code := refusal.Code(data.Code)
+	v.OfferFallback = v.FallbackURL != "" && code.OffersFallback()
+	v.NumberWrong = code.ConcernsNumber()
+	v.NetworkAdvised = code.ConcernsNetwork()
 	return v
 }

@@ -132,7 +132,7 @@ func eachPage(t *testing.T, f func(t *testing.T, p *Pages, name Name, data Data)
 	t.Helper()
 	plain, full := newPages(t, Options{}), newPages(t, fullOptions)
 	for _, lang := range []string{"fr", "en"} {
-		for _, code := range append([]string{""}, Codes()...) {
+		for _, code := range append([]string{""}, codes()...) {
 			for _, name := range []Name{Form, Wait, Problem} {
 				t.Run(fmt.Sprintf("%s/%s/%s", name, lang, code), func(t *testing.T) {
 					f(t, plain, name, Data{Lang: lang, Code: code, Nonce: "bm9uY2U", Base: "/base", Return: "/"})
@@ -334,7 +334,7 @@ func TestContinueComesBeforeTheForm(t *testing.T) {
 func TestFieldIsMarkedWhereTheNumberIsTheReason(t *testing.T) {
 	pages := newPages(t, Options{})
 	wrong := []string{"number_invalid", "number_mismatch", "number_unsupported"}
-	for _, code := range append(Codes(), "") {
+	for _, code := range append(codes(), "") {
 		p := render(t, pages, Form, Data{Lang: "en", Code: code})
 		number := p.input("number")
 		marked := attr(number, "aria-invalid") == "true" && strings.Contains(attr(number, "aria-describedby"), "reason")
@@ -395,7 +395,7 @@ func TestNoPageShowsANumberButTheExample(t *testing.T) {
 func TestFormSpeaksOfWiFiOnceOnly(t *testing.T) {
 	pages := newPages(t, Options{})
 	for lang, in := range languages {
-		for _, code := range append(Codes(), "") {
+		for _, code := range append(codes(), "") {
 			advised := strings.Contains(strings.Join(in.problems[code].Advice, " "), "Wi-Fi")
 			main := text(render(t, pages, Form, Data{Lang: lang, Code: code}).one("main"))
 			if strings.Contains(main, in.words.Before) == advised {
@@ -408,7 +408,7 @@ func TestFormSpeaksOfWiFiOnceOnly(t *testing.T) {
 func TestRefusedFormSaysWhy(t *testing.T) {
 	pages := newPages(t, Options{})
 	for lang, in := range languages {
-		for _, code := range Codes() {
+		for _, code := range codes() {
 			want := in.problems[code]
 			for _, name := range []Name{Form, Problem} {
 				main := text(render(t, pages, name, Data{Lang: lang, Code: code, RetryAfter: time.Minute}).one("main"))
@@ -432,7 +432,7 @@ func TestUnknownCodeReadsNotAvailable(t *testing.T) {
 }
 
 func TestUnknownLanguageReadsEnglish(t *testing.T) {
-	p := render(t, newPages(t, Options{}), Form, Data{Lang: "de"})
+	p := render(t, newPages(t, Options{}), Form, Data{Lang: "tlh"})
 	if attr(p.one("html"), "lang") != "en" {
 		t.Error("it does not")
 	}
@@ -515,7 +515,7 @@ func TestFallbackIsOfferedWhereThisNumberOrDeviceCannotBeVerified(t *testing.T) 
 		"provider_unavailable": true, "provider_misconfigured": true,
 	}
 	with, without := newPages(t, Options{FallbackURL: "/other-way"}), newPages(t, Options{})
-	for _, code := range append(Codes(), "", "new_code") {
+	for _, code := range append(codes(), "", "new_code") {
 		for _, name := range []Name{Form, Problem} {
 			link := render(t, with, name, Data{Lang: "en", Code: code}).link("Use another way")
 			if (link != nil) != offered[code] {

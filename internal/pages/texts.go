@@ -3,8 +3,6 @@ package pages
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -56,43 +54,6 @@ type words struct {
 	DoneText  string // what happens next
 	Privacy   string // the link to PrivacyURL
 	Support   string // the link to SupportURL
-}
-
-// Codes returns the codes that have texts, sorted.
-func Codes() []string { return slices.Sorted(maps.Keys(english.problems)) }
-
-// offersFallback tells whether another way than the SIM may help: this number,
-// operator or device cannot be verified, or nobody can at the moment.
-func offersFallback(code string) bool {
-	switch code {
-	case "number_unsupported", "number_unknown", "number_mismatch", "access_denied",
-		"operator_unavailable", "result_timeout", "attempt_expired", "cookies_required",
-		"provider_unavailable", "provider_misconfigured":
-		return true
-	default:
-		return false
-	}
-}
-
-// concernsNumber tells whether the visitor should look at the number again.
-func concernsNumber(code string) bool {
-	switch code {
-	case "number_invalid", "number_unsupported", "number_mismatch":
-		return true
-	default:
-		return false
-	}
-}
-
-// concernsNetwork tells whether the advice for the code is about Wi-Fi and mobile
-// data.
-func concernsNetwork(code string) bool {
-	switch code {
-	case "number_mismatch", "operator_unavailable", "result_timeout", "attempt_expired":
-		return true
-	default:
-		return false
-	}
 }
 
 // problem returns the text for the code of a page. A code without a text gets that

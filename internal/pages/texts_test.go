@@ -9,18 +9,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
-func TestCodes(t *testing.T) {
-	want := []string{
-		"access_denied", "attempt_expired", "attempt_unknown", "browser_mismatch", "busy", "cache_unavailable",
-		"cookies_required", "cross_origin", "number_invalid", "number_mismatch", "number_unknown", "number_unsupported",
-		"operator_unavailable", "provider_misconfigured", "provider_unavailable", "rate_limited", "result_timeout",
-		"verification_required",
+// codes are all codes, as pages get them.
+func codes() []string {
+	var all []string
+	for _, code := range refusal.Codes() {
+		all = append(all, string(code))
 	}
-	if got := Codes(); !slices.Equal(got, want) {
-		t.Errorf("Codes = %v", got)
+	return all
+}
+
+func TestEveryCodeHasItsTexts(t *testing.T) {
+	if got := slices.Sorted(maps.Keys(english.problems)); !slices.Equal(got, codes()) {
+		t.Errorf("there are texts for\n%v\nthe codes are\n%v", got, codes())
 	}
 }
 
@@ -77,6 +81,9 @@ var misprints = map[string]*regexp.Regexp{
 func TestTypography(t *testing.T) {
 	for lang, in := range languages {
 		for name, s := range sentences(in) {
+			if misprints[lang] == nil {
+				t.Fatalf("%s has no entry in misprints", lang)
+			}
 			if found := misprints[lang].FindString(s); found != "" {
 				t.Errorf("%s: %s has %q: %s", lang, name, found, s)
 			}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"time"
+
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
 // sample is the data for trying out pages.
@@ -17,10 +19,10 @@ var sample = Data{
 // template of one's own shows when the configuration loads.
 func (p *Pages) tryOut(name Name) error {
 	for lang := range languages {
-		for _, code := range append([]string{""}, Codes()...) {
+		for _, code := range append(refusal.Codes(), "") {
 			bare, full := sample, sample
 			bare.Lang, full.Lang = lang, lang
-			bare.Code, full.Code = code, code
+			bare.Code, full.Code = string(code), string(code)
 			full.Known, full.Done, full.ContinueURL, full.RetryAfter = true, true, "/account", time.Minute
 			for _, data := range []Data{bare, full} {
 				page, err := p.Render(name, data)

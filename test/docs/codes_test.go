@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 	"github.com/numberverify/caddy-number-verify/test/manual"
 )
@@ -24,8 +23,8 @@ func TestTroubleshootingTellsEveryCode(t *testing.T) {
 	for _, row := range manual.Rows(manual.Section(t, manual.Page(t, troubleshooting), "## Codes")) {
 		told = append(told, row[0]+" "+row[1])
 	}
-	for _, code := range pages.Codes() {
-		want = append(want, fmt.Sprintf("`%s` %d", code, refusal.Code(code).Status()))
+	for _, code := range refusal.Codes() {
+		want = append(want, fmt.Sprintf("`%s` %d", code, code.Status()))
 	}
 	slices.Sort(told)
 	slices.Sort(want)
