@@ -38,6 +38,10 @@ func TestConfigurationTellsEveryOption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	syntax, err := os.ReadFile("caddyfile.go")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for heading, section := range optionsOf {
 		var want, told []string
 		for _, module := range section.modules {
@@ -63,6 +67,9 @@ func TestConfigurationTellsEveryOption(t *testing.T) {
 			t.Errorf("%s: docs/configuration.md tells of\n%v\nthere are\n%v", heading, told, want)
 		}
 		for _, option := range want {
+			if heading == "## number_verify" && !strings.Contains(string(syntax), "//\t\t"+option) {
+				t.Errorf("the syntax in caddyfile.go does not show %s", option)
+			}
 			if !regexp.MustCompile(`(?m)^\s*(#\s+)?` + option + `\b`).Match(example) {
 				t.Errorf("Caddyfile.example does not show %s", option)
 			}
