@@ -4,10 +4,14 @@
 package layers
 
 import (
+	"maps"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
 const module = "github.com/numberverify/caddy-number-verify"
@@ -19,14 +23,16 @@ var floors = [][]string{
 	{"internal/gate"},
 	{"internal/attempt"},
 	{"internal/quota", "internal/provider"},
-	{"internal/ledger", "internal/journal", "internal/pages"},
+	{"internal/journal", "internal/pages"},
+	{"internal/ledger"},
 	{"internal/refusal"},
-	guests,
+	{"verifier/dqe", "cache/bolt", "cache/redis"},
+	{"cache/memory", "cache/sealed"},
 	{"verifier", "cache", "internal/phone", "internal/option"},
 	{"internal/address", "internal/percent", "internal/remote"},
 }
 
-// guests are verifiers and caches. Caddy's face alone knows them, by name only:
+// guests are verifiers and caches. Only Caddy's face knows them, and only by name:
 // others may add theirs.
 var guests = []string{"verifier/dqe", "cache/memory", "cache/bolt", "cache/redis", "cache/sealed"}
 
@@ -69,8 +75,8 @@ func TestImportsGoDownward(t *testing.T) {
 			t.Errorf("%s has no floor: give it one in this test, and in ARCHITECTURE.md", path)
 		}
 		for _, other := range imported {
-			if strings.HasPrefix(other, module) && floor(within(other)) < floor(path) {
-				t.Errorf("%s imports %s, which is above it", path, within(other))
+			if strings.HasPrefix(other, module) && floor(within(other)) <= floor(path) {
+				t.Errorf("%s imports %s, which is not below it", path, within(other))
 			}
 		}
 	}
@@ -85,6 +91,57 @@ func TestCoreKnowsNeitherCaddyNorGuests(t *testing.T) {
 		for _, other := range imported {
 			if strings.HasPrefix(other, "github.com/caddyserver/") || strings.HasPrefix(other, module) && slices.Contains(ofCaddy, within(other)) {
 				t.Errorf("%s imports %s", path, other)
+			}
+		}
+	}
+}
+
+// arrow is a line of the drawing in ARCHITECTURE.md: a package and those that it
+// imports.
+var arrow = regexp.MustCompile(`(?m)^\s+(\w+) --> (.+)$`)
+
+// drawn are the arrows of the drawing, by the last element of each package's path.
+func drawn(t *testing.T) map[string][]string {
+	t.Helper()
+	arrows := make(map[string][]string)
+	for _, line := range arrow.FindAllStringSubmatch(manual.Page(t, "ARCHITECTURE.md"), -1) {
+		arrows[line[1]] = append(arrows[line[1]], strings.Split(line[2], " & ")...)
+	}
+	return arrows
+}
+
+// leads tells whether arrows lead from a package to another.
+func leads(arrows map[string][]string, from, to string) bool {
+	return slices.ContainsFunc(arrows[from], func(next string) bool { return next == to || leads(arrows, next, to) })
+}
+
+func TestArchitectureDrawsTheImports(t *testing.T) {
+	arrows := drawn(t)
+	name := func(path string) string {
+		if path == "" {
+			return "root"
+		}
+		return path[strings.LastIndexByte(path, '/')+1:]
+	}
+	imported := make(map[string][]string)
+	for path, others := range imports(t) {
+		for _, other := range others {
+			if strings.HasPrefix(other, module) {
+				imported[name(path)] = append(imported[name(path)], name(within(other)))
+			}
+		}
+	}
+	for from, all := range imported {
+		for _, to := range all {
+			if !leads(arrows, from, to) {
+				t.Errorf("%s imports %s: ARCHITECTURE.md draws no way from the one to the other", from, to)
+			}
+		}
+	}
+	for _, from := range slices.Sorted(maps.Keys(arrows)) {
+		for _, to := range arrows[from] {
+			if !slices.Contains(imported[from], to) {
+				t.Errorf("ARCHITECTURE.md draws %s --> %s: there is no such import", from, to)
 			}
 		}
 	}
