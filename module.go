@@ -185,7 +185,8 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		return nil, err
 	}
 	return gate.New(gate.Config{
-		Verifier: v.Verifier, Account: app.account(v.account), Cache: app.use(store.name, store.Opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
+		Verifier: v.Verifier, Account: app.account(v.account),
+		Cache: app.use(store.name, store.Opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
 		Origins: options.PublicURL, Path: options.Path,
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),
