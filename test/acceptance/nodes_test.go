@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -126,27 +127,24 @@ func TestNodesReloadedAndKilledAtRandomLoseNoSessionAndOpenNoGate(t *testing.T) 
 	// one number may not be verified as often
 	site := strings.Replace(shared, "VERIFIER", "VERIFIER\nlimits {\nnumber 10000 1h 10000\nclient 10000 1h\n}", 1)
 	f := stage.NewFleet(t, simulator.Options{}, 2, site, "cache redis "+redistest.Start(t).Addr)
-	stop, stopped := make(chan struct{}), make(chan struct{})
+	var isOver atomic.Bool
 	var kills, reloads atomic.Int64
-	go func() {
-		defer close(stopped)
-		for i := 0; ; i++ {
+	var disturbing sync.WaitGroup
+	disturbing.Go(func() {
+		for i := 0; !isOver.Load(); i++ {
 			node := f.Nodes[i%len(f.Nodes)]
 			if rand.IntN(2) == 0 {
 				node.Reload()
 				reloads.Add(1)
-			} else {
-				node.Kill()
-				node.Start()
-				kills.Add(1)
+				continue
 			}
-			select {
-			case <-stop:
-				return
-			default:
-			}
+			node.Kill()
+			node.Start()
+			kills.Add(1)
 		}
-	}()
+	})
+	defer disturbing.Wait()
+	defer isOver.Store(true)
 	visitors, lost, open := 0, 0, 0
 	for ; (visitors < times || kills.Load() < times || reloads.Load() < times) && !t.Failed(); visitors++ {
 		visitor := f.Visitor()
@@ -182,8 +180,6 @@ func TestNodesReloadedAndKilledAtRandomLoseNoSessionAndOpenNoGate(t *testing.T) 
 			}
 		}
 	}
-	close(stop)
-	<-stopped
 	if lost > 0 || open > 0 {
 		t.Errorf("%d sessions lost, %d gates open", lost, open)
 	}
@@ -200,20 +196,26 @@ type anyNode struct {
 
 // RoundTrip implements http.RoundTripper.
 func (a *anyNode) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
+	var sent []byte
 	if r.Body != nil {
-		body, _ = io.ReadAll(r.Body)
+		sent, _ = io.ReadAll(r.Body)
 	}
 	for {
 		a.node = rand.IntN(len(a.fleet.Nodes))
 		a.fleet.On(a.node)
 		again := r.Clone(r.Context())
-		again.Body = io.NopCloser(bytes.NewReader(body))
+		again.Body = io.NopCloser(bytes.NewReader(sent))
 		answer, err := a.RoundTripper.RoundTrip(again)
-		if err != nil || answer.StatusCode != http.StatusBadGateway {
-			return answer, err
+		if err != nil {
+			return nil, err
 		}
-		answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if err != nil || answer.StatusCode == http.StatusBadGateway {
+			continue // in the middle of its answer, or before it
+		}
+		answer.Body = io.NopCloser(bytes.NewReader(body))
+		return answer, nil
 	}
 }
 

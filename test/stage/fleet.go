@@ -41,6 +41,8 @@ func NewFleet(t testing.TB, options simulator.Options, n int, site, cache string
 			r.SetURL(&url.URL{Scheme: "http", Host: node.Addr})
 			r.Out.Host = r.In.Host
 		},
+		// no connection outlives a node, or is another test's to close
+		Transport:    &http.Transport{DisableKeepAlives: true},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	})
 	t.Cleanup(balancer.Close)
