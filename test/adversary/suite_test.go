@@ -28,10 +28,17 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	stopServers()
-	if all := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""; code == 0 && all {
+	if code == 0 && triesAll() {
 		code = compareWithDocs()
 	}
 	os.Exit(code)
+}
+
+// triesAll tells whether no vector was left out, by -run, -skip or -list.
+func triesAll() bool {
+	return !slices.ContainsFunc([]string{"test.run", "test.skip", "test.list"}, func(name string) bool {
+		return flag.Lookup(name).Value.String() != ""
+	})
 }
 
 // vector is one thing that an adversary tries.
