@@ -37,13 +37,13 @@ const (
 
 // Module keeps attempts, sessions and limits in Redis or Valkey, so that several
 // Caddy nodes share them: a visitor may come back to another node than the one
-// that sent him off, and a sign-out ends the session on all. The server must be
+// that sent them off, and a sign-out ends the session on all. The server must be
 // Redis 6 or newer, or Valkey; alone or a Cluster. The records in it are sealed
 // with keys that only the visitors' cookies yield.
 //
 // Caddy starts while the server is down. Until it answers, requests that need it
 // get `cache_unavailable`. The server should not evict keys (`maxmemory-policy
-// noeviction`): whoever loses a session has to verify his number again.
+// noeviction`): whoever loses a session has to verify the number again.
 type Module struct {
 	// The server's `host:port`, or those of some nodes of a Cluster, which names
 	// the others. The port may be left out: 6379. Required.
@@ -264,7 +264,7 @@ func (m *Module) check(resolved bool) *option.Mistake {
 	}
 }
 
-var errAddresses = &option.Mistake{Owner: owner, Option: "addresses", Text: "name host:port of one server, or of some nodes of a Cluster: 'cache redis localhost:6379'"}
+var errAddresses = &option.Mistake{Owner: owner, Option: "addresses", Text: "are missing or malformed; write the host:port of one server, or of some nodes of a Cluster: 'cache redis localhost:6379'"}
 
 func isNoAddress(resolved bool) func(string) bool {
 	known := option.Known(resolved)

@@ -72,7 +72,7 @@ func Flag(name string, isSet *bool) Option {
 	}}
 }
 
-const badDuration = "must be longer than 0; write it like 5s, 30m, 24h or 7d"
+const badDuration = "must be a duration longer than 0; write it like 5s, 30m, 24h or 7d"
 
 // Duration is an option that takes a duration longer than 0.
 func Duration(name string, value *caddy.Duration) Option {
@@ -124,7 +124,7 @@ func (o Option) OneOf(words ...string) Option {
 		if slices.Contains(words, value) {
 			return nil
 		}
-		return errors.New("is none of " + strings.Join(words, ", "))
+		return errors.New("must be one of " + strings.Join(words, ", "))
 	})
 }
 

@@ -128,7 +128,7 @@ func TestMistakesAreToldWithLineAndRemedy(t *testing.T) {
 		"no secret":                 {strings.Replace(site(""), "client_secret {env.X_SECRET}", "", 1), ":3", "client_secret is required"},
 		"secret and token":          {strings.Replace(site(""), "licence code", "licence code\ntoken x", 1), ":6", "exclude each other"},
 		"verifier option, block":    {strings.Replace(site(""), "licence code", "licence code {\n}", 1), ":5", "licence takes no block"},
-		"bad word":                  {strings.Replace(site(""), "licence code", "licence code\nmethod put", 1), ":6", "none of post, get"},
+		"bad word":                  {strings.Replace(site(""), "licence code", "licence code\nmethod put", 1), ":6", "must be one of post, get"},
 		"bad timeout":               {strings.Replace(site(""), "licence code", "licence code\ntimeout 0s", 1), ":6", "longer than 0"},
 		"route option, global":      {"{\nnumber_verify {\nmax_age 5m\n}\n}\nwww.example.com\n", ":3", "belongs to a route"},
 		"global option twice":       {"{\nnumber_verify {\n}\nnumber_verify {\n}\n}\nwww.example.com\n", ":4", "set twice"},
