@@ -13,8 +13,8 @@ import (
 // admission is a start that neither a limit nor the breaker refuses.
 type admission struct {
 	*quota.Counted
-	// called must be called with the error of the provider's calls, or with
-	// provider.ErrNotCalled. Only the first time counts.
+	// called tells the breaker the error of the provider's calls, or
+	// provider.ErrNotCalled. It must be called; only the first time counts.
 	called func(error)
 }
 

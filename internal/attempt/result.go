@@ -89,7 +89,8 @@ func (d *Desk) proceed(ctx context.Context, v *Visitor, id string, until time.Ti
 }
 
 // settle asks for the result as often as that is due before until, and returns the
-// attempt as it is then.
+// attempt as it is then. It waits for SettleTime at most: an answer that comes later is
+// found by the next request.
 func (d *Desk) settle(ctx context.Context, v *Visitor, key ledger.Key[ledger.Attempt], until time.Time) (ledger.Entry[ledger.Attempt], error) {
 	patience := time.Now().Add(SettleTime)
 	for {

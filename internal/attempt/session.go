@@ -99,9 +99,9 @@ func (d *Desk) find(ctx context.Context, v *Visitor, terms Terms) (ledger.Entry[
 	return entry, Found{Session: entry.Value}, nil
 }
 
-// isKeptAsAsked tells whether a session is young enough for the terms because its
-// record is live, as the cache has just checked. Then nobody has to look at the
-// clock, which is a good part of what a request costs.
+// isKeptAsAsked tells whether the terms ask for no more than a live record, which the
+// cache has just checked. Then nobody has to look at the clock, which is a good part
+// of what a request costs.
 func (d *Desk) isKeptAsAsked(entry ledger.Entry[ledger.Session], terms Terms) bool {
 	return terms.MaxAge == 0 && terms.SessionIdle == 0 && entry.Record.Idle == 0 && d.retention.touchEvery == 0 &&
 		!entry.Record.Expires.After(entry.Value.VerifiedAt.Add(terms.SessionTTL))

@@ -8,8 +8,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
-// answer takes the visitor to what comes next. After a callback that is always a
-// redirect, so that no token stays in an address bar.
+// answer answers with what comes next for the visitor. After a callback that is always
+// a redirect, so that no token stays in an address bar.
 func (x *exchange) answer(step attempt.Step) {
 	switch next := step.(type) {
 	case attempt.ToOperator:

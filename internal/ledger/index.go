@@ -27,7 +27,8 @@ func deriveIndexKey(secret, account string) ([]byte, error) {
 	return hkdf.Key(sha256.New, []byte(secret), nil, "number_verify index "+account, sha256.Size)
 }
 
-// sum returns the HMAC of a value; what keeps values of different meaning apart.
+// sum returns the HMAC of a value. The name in what, such as "number", keeps it apart
+// from equal values of another meaning.
 func (l *Ledger) sum(what, value string) []byte {
 	mac := hmac.New(sha256.New, l.indexKey)
 	mac.Write([]byte(what + "\x00" + value))

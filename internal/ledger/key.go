@@ -60,8 +60,8 @@ func (l *Ledger) fingerprintKey() Key[Fingerprint] {
 	return Key[Fingerprint]{cache.Key{Kind: cache.KindFingerprint, Realm: l.cfg.Account, Secret: l.cfg.Account}}
 }
 
-// CountKey returns the key of a count: how often value, such as one phone number,
-// occurs among what is counted, such as all numbers.
+// CountKey returns the key of one count. The name in what is that of the measure, such
+// as "number", and value is what it measures, such as one phone number.
 func (l *Ledger) CountKey(what, value string) cache.Key {
 	secret := hex.EncodeToString(l.sum("limit "+what, value))
 	return cache.Key{Kind: cache.KindCount, Realm: l.cfg.Account, Secret: secret}

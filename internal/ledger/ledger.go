@@ -206,8 +206,9 @@ func (l *Ledger) catch(method string, err *error) {
 	}
 }
 
-// coded gives an error of the cache its code. The only visitor to be told of a
-// conflict is one who has just signed out in another tab.
+// coded gives an error of the cache its code. After a conflict callers try again. Just
+// one tells the visitor Busy: a start whose attempt a sign-out in another tab has
+// removed meanwhile.
 func coded(err error) error {
 	if err == nil || errors.Is(err, cache.ErrNotFound) {
 		return err

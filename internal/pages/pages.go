@@ -48,8 +48,8 @@ type Options struct {
 	SupportURL, PrivacyURL, FallbackURL string
 }
 
-// Data is what one page shows. Templates get these fields and those of view; the
-// package's documentation lists both.
+// Data is what one page shows. Templates get these fields and those of view;
+// docs/pages.md lists both.
 type Data struct {
 	// Lang is the page's language, as Language returns it.
 	Lang string
