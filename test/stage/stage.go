@@ -14,9 +14,13 @@
 //
 // Where to look: this file for Caddy in the process of the test, process.go and
 // fleet.go for Caddys in processes of their own, visitor.go for browsers that
-// behave, wire.go for requests that no browser sends, upstream.go for the site,
-// leaks.go for the search after each test. redistest has real Redis servers, guest
-// has modules of third parties.
+// behave, with cookies.go and answer.go, transport.go for how their requests travel,
+// wire.go for requests that no browser sends, upstream.go for the site, leaks.go for
+// the search after each test. repository.go finds the Caddyfiles of the repository,
+// address.go finds free ports.
+//
+// Packages below: redistest has real Redis servers, guest has modules of third
+// parties, port has ports for servers of other makes, wait waits for real time.
 package stage
 
 import (
@@ -169,8 +173,8 @@ const logSettings = `log {
 		}
 	}`
 
-// caddyfile is a whole one, expanded: no admin endpoint but the one given, nothing
-// outside the test's folder, and a log, unless global brings its own.
+// caddyfile returns a whole Caddyfile, expanded: with no admin endpoint but the one
+// given, nothing outside the test's folder, and a log, unless global brings its own.
 func (s *Stage) caddyfile(admin, logFile, global, sites string) string {
 	log := ""
 	if !strings.Contains(global, "log {") {
