@@ -8,7 +8,7 @@ import (
 )
 
 // ErrForeignCallback is what Callback returns for a query that does not belong to
-// the attempt: somebody may have made another's browser open a link of his own.
+// the attempt: somebody may have started one and had another's browser open its link.
 // The gate burns the attempt: it ends for good, whatever the provider says later.
 var ErrForeignCallback = errors.New("the callback does not belong to this attempt")
 

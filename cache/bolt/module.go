@@ -19,7 +19,7 @@ func init() {
 
 // Module keeps attempts and sessions in the memory of this Caddy process and in
 // a file, so that they outlive a crash and a restart: for one Caddy node. They are
-// on disk before the visitor gets his answer. The records in the file are sealed
+// on disk before the visitor gets an answer. The records in the file are sealed
 // with keys that only the visitors' cookies yield.
 type Module struct {
 	// The file, best by its absolute path, such as
