@@ -51,9 +51,11 @@ type stage struct {
 	logs    *observer.ObservedLogs
 	log     *zap.Logger
 	starts  atomic.Int64
+	results atomic.Int64
 	took    time.Duration // by each start
 	err     error         // of each start
 	lost    error         // of each result
+	pending atomic.Bool   // as long as it is, so is each result
 	nonce   atomic.Value  // of the last start
 	// slow is how long the start of a number takes, failing are numbers whose start
 	// fails.
@@ -155,23 +157,28 @@ func (*stage) Callback(state verifier.State, _ url.Values) (verifier.State, erro
 
 // Result implements verifier.Verifier.
 func (s *stage) Result(context.Context, verifier.State) (verifier.Outcome, error) {
+	s.results.Add(1)
+	if s.pending.Load() {
+		return verifier.Pending, nil
+	}
 	return verifier.Verified, s.lost
 }
 
-// press starts a verification from an address, by a browser; it returns the
-// operator's URL or the refusal's code.
-func press(g *Gate, address, browser, number string) string {
-	body := strings.NewReader(`{"number":"` + number + `","return":"/account/"}`)
+// startRequest is a press of the start button, without cookies.
+func startRequest(address, number, back string) *http.Request {
+	body := strings.NewReader(`{"number":"` + number + `","return":"` + back + `"}`)
 	r := httptest.NewRequest(http.MethodPost, "http://localhost/.number-verify/start", body)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "application/json")
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
 	r.Header.Set("X-Test-Address", address)
-	r.AddCookie(&http.Cookie{Name: "number-verify-browser", Value: browser})
-	w := httptest.NewRecorder()
-	v := NewVisit(r.Method, r.URL)
-	g.Strip(r, v, "X-Verified-")
-	g.ServeEndpoint(w, r, v)
+	return r
+}
+
+// press starts a verification from an address, by a browser; it returns the
+// operator's URL or the refusal's code.
+func press(g *Gate, address, browser, number string) string {
+	w := visit(g, startRequest(address, number, "/account/"), browser)
 	var answer struct {
 		Code string `json:"code"`
 		URL  string `json:"redirect_url"`
