@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
 const testBase = "/.number-verify"
@@ -133,4 +136,38 @@ func TestReturnPathOfRequestIsItsOwnAddress(t *testing.T) {
 			t.Errorf("%s: %q, want %q", target, got, want)
 		}
 	}
+}
+
+// Another gate, or an earlier version, may have stored what this one would not.
+func TestReturnPathThatLeadsElsewhereIsNeitherStoredNorUsed(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g, browser := s.gate(defaultLimits), ledger.NewID()
+		stored := func() ledger.Entry[ledger.Attempt] {
+			l := g.desk.Ledger
+			entry, err := ledger.Get(t.Context(), l, l.AttemptKey(g.origins[0].realm, ledger.AttemptID(s.nonce.Load().(string))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return entry
+		}
+		for i, elsewhere := range []string{"//evil.example/", "https://evil.example/", "/.number-verify/sign-out"} {
+			visit(g, startRequest("192.0.2.1", anyNumber(i), elsewhere), browser)
+			if back := stored().Value.Return; back != "/" {
+				t.Errorf("%s is stored as %s", elsewhere, back)
+			}
+			for want, lost := range map[string]error{"/": nil, "/.number-verify/?return=%2F": &verifier.Error{Class: verifier.Mismatch, Call: "result"}} {
+				s.lost = lost
+				press(g, "192.0.2.1", ledger.NewID(), anyNumber(i)) // the press before is remembered
+				entry := stored()
+				planted := *entry.Value
+				planted.Return, planted.Browser = elsewhere, ledger.Hash(browser)
+				if _, err := ledger.Swap(t.Context(), g.desk.Ledger, entry, &planted, g.desk.Ledger.AttemptLife(&planted)); err != nil {
+					t.Fatal(err)
+				}
+				if to := visit(g, s.back(), browser).Header().Get("Location"); to != want {
+					t.Errorf("%s is used: the callback leads to %s, not %s", elsewhere, to, want)
+				}
+			}
+		}
+	})
 }
