@@ -39,6 +39,8 @@ func TestReadingsAreWhatServersMakeOfAPath(t *testing.T) {
 		{"cut at NUL (C)", "/account%00/../../public", "/account"},
 		{"cut at a question mark that was encoded", "/account%3f/../public", "/account"},
 		{"without its final slash", "/account/", "/account"},
+		{"without its final slash, which was encoded", "/account%2f", "/account"},
+		{"routed as it was sent, with what must not be sent plain", `/account"/..%2fx`, `/account"/..%2fx`},
 		{"an empty segment of the root counts (routed as it was sent)", "//", "//"},
 		{"its first segment taken for a host (PHP's parse_url, Node's URL)", "//x/account/y", "/account/y"},
 		{"more slashes before the host", "///x/account/y", "/account/y"},
