@@ -104,11 +104,17 @@ func onStage(t *testing.T, test func(t *testing.T, s *stage)) {
 // gate returns a gate with limits; each one may stand for another node.
 func (s *stage) gate(limits quota.Limits) *Gate {
 	s.t.Helper()
+	return s.gateWith(func(cfg *Config) { cfg.Limits = limits })
+}
+
+// gateWith returns a gate that is configured otherwise than most.
+func (s *stage) gateWith(change func(*Config)) *Gate {
+	s.t.Helper()
 	visible, err := pages.New(pages.Options{})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	g, err := New(Config{
+	cfg := Config{
 		Verifier: s, Account: s.account, Pages: visible, Log: s.log,
 		Cache: func(context.Context) (cache.Cache, error) {
 			if s.broken != nil {
@@ -118,8 +124,10 @@ func (s *stage) gate(limits quota.Limits) *Gate {
 		},
 		Origins: []string{"http://localhost"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
 		ClientIP: func(r *http.Request) string { return r.Header.Get("X-Test-Address") }, Secret: "secret",
-		Limits: limits, AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",
-	})
+		Limits: defaultLimits, AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",
+	}
+	change(&cfg)
+	g, err := New(cfg)
 	if err != nil {
 		s.t.Fatal(err)
 	}
