@@ -2,6 +2,7 @@ package gate
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -93,6 +94,34 @@ func TestGatewayCookiesNeverReachTheSite(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A page's script, another site's form and plain http must not get hold of a cookie.
+func TestCookiesAreForTheSiteAlone(t *testing.T) {
+	tell(t, func(m *model) {
+		m.do(step{Do: "form"})
+		answers := []*http.Response{m.request(0, "GET", "/.number-verify/", nil), m.request(0, "GET", "/.number-verify/status", nil)}
+		m.do(step{Do: "start"})
+		a := m.attempt(step{})
+		m.expect(step{}, a)
+		m.do(step{Do: "answer", Answer: "verified"})
+		callback := m.request(0, "GET", "/.number-verify/callback?state="+a.nonce, nil)
+		answers = append(answers, callback, m.request(0, "GET", "/.number-verify/", nil))
+		m.keep(0, callback, m.byAttempt(0, a))
+		answers = append(answers, m.request(0, "POST", "/.number-verify/sign-out", url.Values{}))
+		set := make(map[string]int)
+		for _, answer := range answers {
+			for _, c := range answer.Cookies() {
+				set[c.Name]++
+				if !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Path != "/" || c.Domain != "" {
+					m.fail("%s sets %s", answer.Status, c.Raw[strings.IndexByte(c.Raw, ';'):])
+				}
+			}
+		}
+		if set[sessionName] < 2 || set[browserName] < 3 {
+			m.fail("set: %v", set)
+		}
+	})
 }
 
 func FuzzCookies(f *testing.F) {
