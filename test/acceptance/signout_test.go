@@ -262,6 +262,19 @@ func TestSignOutWithAnUnknownSessionClearsNoCookie(t *testing.T) {
 	}
 }
 
+func TestAnotherSiteSignsNobodyOut(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	w.Load(account)
+	visitor := w.Visitor()
+	visitor.ArrivesAt("/account/")
+	for _, field := range []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"} {
+		visitor.Post("/.number-verify/sign-out", nil, field).Is(t, http.StatusForbidden, "cross_origin")
+		visitor.Passes("/account/")
+	}
+	visitor.SignOut()
+	visitor.Refused("/account/")
+}
+
 // The provider is asked to begin an attempt while the visitor signs out in
 // another tab: the attempt is gone, and nobody is sent to the operator.
 func TestSignOutDuringAStartEndsTheAttempt(t *testing.T) {
