@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The token call: licence and secret for a token that serves one attempt.
+// The token call takes licence and secret, and returns a token for one attempt.
 
 func (s *Simulator) checkToken(req *request) *answer {
 	if req.missing || req.surplus {
@@ -43,7 +43,7 @@ func (s *Simulator) answerToken(*request) *answer {
 	}}
 }
 
-// sweep forgets what is long over; s.mu is held.
+// sweep forgets attempts whose token expired longer than memory ago; s.mu is held.
 func (s *Simulator) sweep(now time.Time) {
 	for len(s.queue) > 0 && now.Sub(s.queue[0].expires) > memory {
 		a := s.queue[0]
@@ -54,7 +54,8 @@ func (s *Simulator) sweep(now time.Time) {
 	}
 }
 
-// The start call: a number and a token for the address of the operator's page.
+// The start call takes a number and a token, and returns the address of the
+// operator's page.
 
 func (s *Simulator) checkStart(req *request) *answer {
 	fresh := s.spend(req)
@@ -132,8 +133,8 @@ func (s *Simulator) answerStart(req *request) *answer {
 	return &answer{http.StatusOK, startAnswer{"success", operatorOf(number), page}}
 }
 
-// begin opens an operator's page for the attempt, and returns its id or that of
-// an error.
+// begin makes an operator's page for the attempt. It returns the id of the page, or
+// the id of DQE's error.
 func (s *Simulator) begin(a *attempt, number, redirectURI string) (link, errorID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,13 +145,13 @@ func (s *Simulator) begin(a *attempt, number, redirectURI string) (link, errorID
 	if a.outcome.start != "" {
 		return "", a.outcome.start
 	}
-	// Random: the address must tell nothing of the token or the callback.
+	// Random: the address must reveal nothing about the token or the callback.
 	a.link, a.Number, a.redirectURI = rand.Text(), number, redirectURI
 	s.links[a.link] = a
 	return a.link, ""
 }
 
-// The result call: a token for the outcome of its attempt.
+// The result call takes a token, and returns the outcome of its attempt.
 
 func (s *Simulator) checkResult(req *request) *answer {
 	a := s.find(req)

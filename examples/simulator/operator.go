@@ -8,11 +8,11 @@ import (
 	"strconv"
 )
 
-// operatorPath is where the operator's pages are; the id of one follows.
+// operatorPath is the beginning of an operator's page's path; the page's id follows.
 const operatorPath = "/operator/"
 
-// serveOperator recognises the SIM and sends the visitor back to where the
-// start call asked for.
+// serveOperator recognises the SIM and sends the visitor back to the redirect_uri
+// of the start call.
 func (s *Simulator) serveOperator(w http.ResponseWriter, r *http.Request, id string) {
 	if r.Method != http.MethodGet {
 		w.Header().Set("Allow", "GET")
@@ -45,9 +45,9 @@ func (s *Simulator) serveOperator(w http.ResponseWriter, r *http.Request, id str
 	w.WriteHeader(http.StatusFound)
 }
 
-// recognise notes a visit and returns a copy of its attempt. The first visit
-// fixes the outcome for good: whoever opens the link again, with whichever SIM,
-// changes nothing.
+// recognise records a visit of the page with this id, and returns a copy of its
+// attempt; false if there is no such page. The first visit fixes the outcome for
+// good: later visits change nothing, whatever their SIM.
 func (s *Simulator) recognise(r *http.Request, id string) (attempt, bool) {
 	sim := ""
 	if s.opts.SIM != nil {

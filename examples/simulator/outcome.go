@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// fictional begins the numbers that the French regulator keeps for fiction,
-// 06 39 98 00 00 to 06 39 98 99 99, in E.164.
+// fictional is the beginning, in E.164, of the numbers that the French regulator
+// keeps for fiction: 06 39 98 00 00 to 06 39 98 99 99.
 const fictional = "+3363998"
 
 // outcome is what happens to an attempt. The zero value is a verified number.
@@ -23,23 +23,23 @@ type outcome struct {
 // mismatch is the outcome for a SIM with another number.
 var mismatch = outcome{result: "20"}
 
-// Number is a fictional number and what it shows.
+// Number is a fictional number to try, and its outcome.
 type Number struct {
 	// National is the number as it is written in France.
 	National string
-	// English and French say what it shows, in a few words.
+	// English and French describe the outcome in a few words.
 	English, French string
 
 	outcome outcome
 }
 
-// numbers are those that show something of their own.
+// numbers are the numbers to try, each with another outcome.
 //
 // DQE reports exhausted credits (98) at the token call. That call carries no
 // number, so here the start call answers 98; see also Simulator.SetCredits.
 //
-// Number 10 is verified although its visitor never comes back: whoever asks for
-// a result without a callback would let somebody in, and tests can tell.
+// Number 10 is verified although its visitor never comes back. A gate that asked
+// for the result without a callback would let him in, and tests would notice.
 var numbers = []Number{
 	{"06 39 98 00 01", "verified", "vérifié", outcome{}},
 	{"06 39 98 00 02", "the SIM card has another number", "la carte SIM a un autre numéro", mismatch},
@@ -57,11 +57,11 @@ var numbers = []Number{
 	{"06 39 98 00 14", "the provider’s credits are exhausted", "les crédits chez le prestataire sont épuisés", outcome{start: "98"}},
 }
 
-// Numbers returns the numbers that show something of their own, for people to
-// choose from. Any other fictional number is verified.
+// Numbers returns the numbers to try, each with another outcome. Any other
+// fictional number is verified.
 func Numbers() []Number { return slices.Clone(numbers) }
 
-// outcomes are those of numbers, by E.164.
+// outcomes are the outcomes of numbers, by number in E.164.
 var outcomes = func() map[string]outcome {
 	byNumber := make(map[string]outcome, len(numbers))
 	for _, n := range numbers {
@@ -79,7 +79,7 @@ func outcomeOf(e164 string) outcome {
 	return outcomes[e164]
 }
 
-// status is what the operator's redirect says. It proves nothing.
+// status returns the parameter status of the operator's redirect. It proves nothing.
 func (o outcome) status() string {
 	if o.result != "" {
 		return "error"

@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// What the protocol fixes.
+// Fixed values of the protocol, and the longest body that is read, in bytes.
 const (
 	grantType = "client_idmobile"
 	scope     = "numVerify"
 	maxBody   = 64 << 10
 )
 
-// endpoint is one of DQE's calls: what it must be sent, letter case included,
-// which refusal that earns (nil: none), and what is answered otherwise.
+// endpoint is one of DQE's calls. The letter case of its parameters counts. check
+// returns a refusal or nil; answer is called if there is no refusal.
 type endpoint struct {
 	call       string
 	parameters []string
@@ -47,11 +47,11 @@ var endpoints = map[string]endpoint{
 // request is a call as it arrived.
 type request struct {
 	call    string
-	base    string // the address that it was sent to
+	base    string // the operator's base URL
 	params  url.Values
-	missing bool     // a listed parameter is not there
-	surplus bool     // there is something that is not listed, or twice
-	attempt *attempt // whose token it names, once checked
+	missing bool     // a listed parameter is missing
+	surplus bool     // parameters are unlisted, repeated or unreadable
+	attempt *attempt // the attempt of its token, set by check
 }
 
 // answer is an HTTP status and its body: text where it is a string, else JSON.
@@ -220,8 +220,7 @@ func addressOf(r *http.Request) string {
 	return "http://" + r.Host
 }
 
-// track follows a result call while it is under way; the function that it
-// returns ends that.
+// track counts a result call as under way until the returned function is called.
 func (s *Simulator) track(req *request) func() {
 	a := req.attempt
 	if a == nil || req.call != CallResult {

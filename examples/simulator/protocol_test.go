@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// change is what a test does to the parameters of a call that is right.
+// change is a change to the parameters of a correct call, and the expected answer.
 type change struct {
 	name       string
 	change     func(url.Values)
@@ -41,7 +41,7 @@ func missing(name string) string { return "parameter " + name + " missing" }
 
 func doubled(name string) string { return "parameter " + name + " more than once" }
 
-// testChanges makes each call by GET and by POST.
+// testChanges makes the call with each change, by GET and by POST.
 func testChanges(t *testing.T, call, path string, form func(*peer) url.Values, changes []change) {
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
 		for _, c := range changes {

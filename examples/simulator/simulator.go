@@ -8,11 +8,11 @@
 // operator (see operator.go), and the number chooses what happens (see
 // outcome.go). Where the documentation is silent, the simulator decides:
 //
-//   - DQE's errors are JSON with HTTP status 200, but for the 400 and 500 of the
+//   - DQE's errors are JSON with HTTP status 200, except the 400 and 500 of the
 //     token call, which are plain text.
 //   - At the start and result calls a missing parameter is answered like a wrong
-//     one, by its own error id; what is not listed, or there twice, by 01.
-//   - A start call spends its token, whatever is answered.
+//     one, by its own error id. An unlisted or repeated parameter is answered by 01.
+//   - A start call spends its token, whatever the answer.
 //   - A final result can be read again and stays the same.
 //   - A number of ten digits that begins with 0 is read as it is dialled in
 //     France, where the first digits tell metropolitan France from its
@@ -29,7 +29,7 @@ import (
 	"time"
 )
 
-// What the simulator expects and does where Options say nothing.
+// Defaults of Options.
 const (
 	DefaultLicence      = "DEMO-LICENCE"
 	DefaultClientSecret = "demo pass phrase"
@@ -37,7 +37,7 @@ const (
 	DefaultPendingFor   = 4 * time.Second
 )
 
-// TokenLifetime is how long a token holds, as DQE documents it.
+// TokenLifetime is how long a token is valid, as DQE documents it.
 const TokenLifetime = 300 * time.Second
 
 // The calls, as Options.Intercept and Simulator.SetError name them.
@@ -55,17 +55,18 @@ const (
 	maxViolations = 100
 )
 
-// Options shape a simulator. The zero value is one for demonstrations. The
-// functions are called from many goroutines at once.
+// Options configure a simulator. The zero value suits demonstrations. The functions
+// are called from many goroutines at once.
 type Options struct {
-	// Licence, ClientSecret and Name are what the client must present.
+	// Licence, ClientSecret and Name are those that the client must send. Default:
+	// DefaultLicence, DefaultClientSecret and DefaultName.
 	Licence, ClientSecret, Name string
 	// OperatorBaseURL is where the operator's page is reached, without a path,
 	// such as http://localhost:8082; the same handler must serve it. Default:
 	// the address that the start call was sent to.
 	OperatorBaseURL string
 	// PendingFor is how long the result of a slow number stays pending, counted
-	// from the first visit of the operator's page.
+	// from the first visit of the operator's page. Default: DefaultPendingFor.
 	PendingFor time.Duration
 	// Interstitial is how long the operator shows a page before it sends the
 	// visitor back, in whole seconds, rounded up. Default: it shows none.
@@ -73,24 +74,25 @@ type Options struct {
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
 
-	// SIM returns the number, in any of the accepted formats, of the SIM that
-	// opens the operator's page with r. Where it differs from the number of the
-	// attempt, the outcome is a mismatch. Default, and where it returns "": the
+	// SIM returns the number of the SIM that opens the operator's page with r, in
+	// any of the accepted formats. If it is not the number of the attempt, the
+	// outcome is a mismatch. Without SIM, or if it returns "", the SIM has the
 	// number of the attempt.
 	SIM func(r *http.Request) string
-	// Intercept sees every request before it is answered, its Form parsed. It
-	// returns true when it has answered in the simulator's place. It may also
-	// wait: calls and violations are recorded before, answers are made after.
+	// Intercept gets every request before it is answered, with the Form parsed;
+	// call is one of the Call constants. It returns true if it has answered in
+	// place of the simulator. It may also wait: the call and its violations are
+	// recorded before it, and the answer is made after it.
 	Intercept func(call string, w http.ResponseWriter, r *http.Request) bool
-	// OperatorURL replaces the url that the start call answers.
+	// OperatorURL returns the url that the start call answers in place of
+	// operatorURL.
 	OperatorURL func(operatorURL, redirectURI, token string) string
-	// Redirect replaces the address that the operator sends the visitor back
-	// to.
+	// Redirect returns the address that the operator sends the visitor back to;
+	// status is "success" or "error".
 	Redirect func(redirectURI, token, status string) string
 }
 
-// Calls counts the requests that arrived at DQE's endpoints, whatever was
-// answered.
+// Calls counts the requests that arrived at DQE's endpoints, whatever the answer.
 type Calls struct {
 	Token, Start, Result int
 	// Get counts those of them that were GET requests: allowed, but they put
@@ -98,12 +100,12 @@ type Calls struct {
 	Get int
 }
 
-// Attempt is what became of one token.
+// Attempt is the history of one token.
 type Attempt struct {
 	// Token is the access token.
 	Token string
-	// Number is the number to verify in E.164, as DQE reads what it was sent,
-	// once a start succeeded.
+	// Number is the number to verify, in E.164, as DQE understood it; "" until a
+	// start succeeds.
 	Number string
 	// Starts counts the start calls with this token. More than one is a
 	// violation.
@@ -124,7 +126,7 @@ type attempt struct {
 	link        string // the id of the operator's page, once a start succeeded
 	redirectURI string
 	outcome     outcome
-	recognised  time.Time // when the SIM was
+	recognised  time.Time // time of the first visit
 	asking      int       // result calls under way
 }
 
@@ -135,7 +137,7 @@ type Simulator struct {
 	mu         sync.Mutex
 	calls      Calls
 	violations []string
-	errors     map[string]string // by call
+	errors     map[string]string // error ids set by SetError, by call
 	queue      []*attempt        // in the order of issue, hence of expiry
 	tokens     map[string]*attempt
 	links      map[string]*attempt
@@ -203,7 +205,7 @@ func (s *Simulator) Calls() Calls {
 	return s.calls
 }
 
-// Attempts returns what became of each token, in the order of issue. A token is
+// Attempts returns the history of each token, in the order of issue. A token is
 // forgotten an hour after its expiry.
 func (s *Simulator) Attempts() []Attempt {
 	s.mu.Lock()
@@ -215,9 +217,9 @@ func (s *Simulator) Attempts() []Attempt {
 	return all
 }
 
-// Violations returns how the client broke the protocol, at most the first 100
-// times, without secrets or numbers. A wrong configuration (licence, secret,
-// name), a number that does not exist and a token that has expired are none.
+// Violations describes the first 100 times that the client broke the protocol,
+// without secrets or numbers. A wrong configuration (licence, secret, name), a
+// number that does not exist and an expired token are no violations.
 func (s *Simulator) Violations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -35,7 +35,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// peer is a client of a simulator that listens.
+// peer is a simulator that listens, and its client.
 type peer struct {
 	*Simulator
 	t      testing.TB

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// dialable is what any number looks like, in whichever format.
+// dialable matches a number in any format.
 var dialable = regexp.MustCompile(`^\+?[0-9]{5,17}$`)
 
-// subscriber returns whose number it is that DQE was sent, in E.164: a number is
-// international with + or 00 before it, or without anything, and French with one
-// 0. It is "" where it is nobody's.
+// subscriber returns in E.164 the number that DQE was sent. A number that begins
+// with a single 0 is French. Any other is international: after +, after 00, or as it
+// is. It returns "" for a number that nobody can have.
 func subscriber(number string) string {
 	switch digits := strings.TrimPrefix(number, "+"); {
 	case !dialable.MatchString(number):
@@ -26,7 +26,7 @@ func subscriber(number string) string {
 	}
 }
 
-// abroad is a number with its calling code.
+// abroad matches a number with its calling code, without + or 00.
 var abroad = regexp.MustCompile(`^[1-9][0-9]{4,14}$`)
 
 func international(digits string) string {
@@ -36,8 +36,9 @@ func international(digits string) string {
 	return "+" + digits
 }
 
-// exchanges are where calls within the French plan are put through to: the first
-// that fits. What stands in brackets is the number there.
+// exchanges give the calling code of a number that is dialled within the French
+// plan: the first match counts. The group in brackets is the number after that code.
+// The source is the one that internal/phone/wire.go names.
 var exchanges = []struct {
 	dialled *regexp.Regexp
 	code    string
