@@ -23,7 +23,7 @@ const (
 	hopTime  = 10 * time.Second
 	maxBody  = 1 << 20
 	maxPause = 3 * time.Second
-	// phone is the browser that operators are shown.
+	// phone is the User-Agent that operators see: that of a mobile browser.
 	phone = "Mozilla/5.0 (Linux; Android 14; Mobile) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36"
 )
 
@@ -38,7 +38,7 @@ type tracer struct {
 	arrived  bool // the last hop leads to the site
 }
 
-// newTracer expects a callback that parses.
+// newTracer returns a tracer that prints to out. callback must be a valid URL.
 func newTracer(out io.Writer, number, callback, nonce string) *tracer {
 	u, _ := url.Parse(callback)
 	jar, _ := cookiejar.New(nil) // never fails, by its documentation
@@ -52,7 +52,7 @@ func newTracer(out io.Writer, number, callback, nonce string) *tracer {
 	}
 }
 
-// page is what one hop answers.
+// page is the answer of one hop.
 type page struct {
 	status int
 	header http.Header
@@ -64,7 +64,8 @@ var (
 	errScheme  = errors.New("the chain leads out of the web, to an app perhaps")
 )
 
-// follow goes from page to page until one leads to the site, or nowhere.
+// follow fetches link and then page after page, until one leads to the site, or to no
+// other page. An error says why it stopped earlier.
 func (t *tracer) follow(ctx context.Context, link string) error {
 	at, err := url.Parse(link)
 	if err != nil {
@@ -117,7 +118,8 @@ func (t *tracer) fetch(ctx context.Context, at *url.URL) (*page, error) {
 	return &page{resp.StatusCode, resp.Header, string(body)}, nil
 }
 
-// look tells what a hop shows. The one that leads to the callback has to name it.
+// look prints which secrets a hop shows. If the hop leads to the callback, only its
+// address is searched: its answer has to hold the nonce.
 func (t *tracer) look(hop int, at *url.URL, p *page, next *url.URL) {
 	var header strings.Builder
 	_ = p.header.Write(&header) // to memory
@@ -146,7 +148,7 @@ func (t *tracer) look(hop int, at *url.URL, p *page, next *url.URL) {
 	fmt.Fprintf(t.out, "%2d  %d  %s  shows %s%s\n", hop, p.status, t.host(at), strings.Join(shows, ", "), ends)
 }
 
-// report tells what was found, and returns the exit status.
+// report prints the findings, and returns the exit status. err is that of follow.
 func (t *tracer) report(err error) int {
 	if err != nil {
 		fmt.Fprintln(t.out, "The chain was not followed to its end:", err)
@@ -166,10 +168,12 @@ func (t *tracer) report(err error) int {
 	}
 }
 
-// isSite tells whether an address is on the callback's host: it is not called.
+// isSite tells whether an address is on the callback's host. Such an address is
+// never fetched.
 func (t *tracer) isSite(u *url.URL) bool { return strings.EqualFold(u.Host, t.callback.Host) }
 
-// host is the host of an address, unless it tells what must not be printed.
+// host returns the host of an address, or a note in its place if the host reveals
+// the number or a secret.
 func (t *tracer) host(u *url.URL) string {
 	digits := regexp.MustCompile(`[^0-9]`).ReplaceAllString(u.Host, "")
 	if len(u.Hostname()) > 100 || strings.Contains(digits, t.number[len(t.number)-6:]) {
@@ -185,8 +189,8 @@ func (t *tracer) host(u *url.URL) string {
 
 var unicodeEscape = regexp.MustCompile(`\\(?:u00|x)([0-9a-fA-F]{2})`)
 
-// holds tells whether text holds secret, as it stands, encoded, or escaped as in
-// HTML or a script.
+// holds tells whether text holds secret, as it is, encoded, or escaped as in HTML or
+// a script.
 func holds(text, secret string) bool {
 	script := unicodeEscape.ReplaceAllString(text, "%$1")
 	return slices.ContainsFunc([]string{text, html.UnescapeString(text), script}, func(reading string) bool {
@@ -200,7 +204,8 @@ var (
 	refresh     = regexp.MustCompile(`(?is)^\s*([0-9]*)[0-9.]*\s*(?:[;,\s]\s*(?:url\s*=\s*)?["']?([^"']*?)["']?\s*)?$`)
 )
 
-// next is where a page leads by itself, and after how long; nil for nowhere.
+// next returns the address that a page leads to by itself, and the delay; nil if it
+// leads nowhere.
 func (p *page) next(at *url.URL) (*url.URL, time.Duration) {
 	target, wait := p.header.Get("Location"), time.Duration(0)
 	if p.status < 300 || p.status > 399 || target == "" {
@@ -208,7 +213,7 @@ func (p *page) next(at *url.URL) (*url.URL, time.Duration) {
 		if m == nil || m[0] == "" {
 			return nil, 0
 		}
-		seconds, _ := strconv.Atoi(m[1]) // 0 where it is none
+		seconds, _ := strconv.Atoi(m[1]) // 0 if it is no number
 		target, wait = m[2], min(time.Duration(seconds)*time.Second, maxPause)
 	}
 	next, err := at.Parse(strings.TrimSpace(target))
@@ -218,7 +223,8 @@ func (p *page) next(at *url.URL) (*url.URL, time.Duration) {
 	return next, wait
 }
 
-// refresh is what the header of that name says, or the page's element.
+// refresh returns the content of the Refresh header, or else of the page's meta
+// element; "" if there is neither.
 func (p *page) refresh() string {
 	if header := p.header.Get("Refresh"); header != "" {
 		return header

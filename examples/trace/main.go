@@ -1,6 +1,7 @@
 // Command trace tells whether an operator's pages show the nonce or the token of
-// an attempt to whoever fetches them. If they do, neither is a secret, and an
-// operator link that a stranger has somebody open proves nothing: see docs/dqe.md.
+// an attempt to whoever fetches them. If they do, neither is a secret, and a
+// verification proves nothing if a stranger can make somebody else open the
+// operator's link: see docs/dqe.md.
 // It starts one real verification, which may be billed, and follows where its link
 // leads, from a machine without the SIM:
 //
@@ -8,9 +9,9 @@
 //		-name "Example SAS" -number +33… -callback https://www.example.com/.number-verify/callback
 //
 // It stops before it would call the callback address, and runs no JavaScript. Its
-// exit status is 1 where anything before the last hop shows one of them, 0 where
-// nothing does, and 2 where it cannot tell, of which go run makes 1. It prints no
-// secret, no number and no address but hosts.
+// exit status is 1 if anything before the last hop shows one of them, 0 if nothing
+// does, and 2 if it cannot tell; under go run, 2 becomes 1. It prints no secret and
+// no number, and only the hosts of addresses.
 package main
 
 import (
@@ -41,20 +42,20 @@ const (
 )
 
 func main() {
-	log.SetOutput(io.Discard) // net/http quotes servers there
+	log.SetOutput(io.Discard) // net/http logs text that servers send
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	status := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	os.Exit(status)
 }
 
-// options are those of the command line.
+// options are the flags of the command line.
 type options struct {
 	module           dqe.Module
 	number, callback string
 }
 
-// run does what the arguments say and returns the exit status.
+// run traces an attempt as the arguments say, and returns the exit status.
 func run(ctx context.Context, args []string, out io.Writer) int {
 	o, err := parse(args, out)
 	if err != nil {
@@ -75,7 +76,7 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 	return t.report(t.follow(ctx, link))
 }
 
-// e164 is how the number is written here, whatever -number-format says of DQE.
+// e164 matches the flag -number, whatever format -number-format chooses for DQE.
 var e164 = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
 
 func parse(args []string, out io.Writer) (*options, error) {
@@ -109,7 +110,8 @@ func parse(args []string, out io.Writer) (*options, error) {
 	return o, nil
 }
 
-// begin starts the verification.
+// begin starts the verification. It returns a tracer and the operator's link; the
+// error is provider.ErrRevealed if the link itself shows a secret.
 func begin(ctx context.Context, o *options, out io.Writer) (t *tracer, link string, err error) {
 	if err := o.module.Provision(caddy.Context{Context: ctx}); err != nil {
 		return nil, "", err
