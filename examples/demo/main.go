@@ -35,12 +35,13 @@ import (
 //go:embed Caddyfile
 var caddyfile []byte
 
-// form is the gate's form with the numbers beside it, but for these numbers.
+// form is the gate's form with a list of numbers to try, which writeForm fills in
+// between [[ and ]].
 //
 //go:embed form.html
 var form string
 
-// options are what the command line says.
+// options are the flags of the command line.
 type options struct {
 	port, operatorPort int
 	verbose            bool
@@ -84,7 +85,8 @@ func run(ctx context.Context, out io.Writer, o options) error {
 	return caddy.Stop()
 }
 
-// serve listens on loopback; port 0 is any free one.
+// serve starts a server on a port of loopback; 0 means any free port. flagName is
+// the flag that an error advises to change.
 func serve(ctx context.Context, flagName string, port int, handler http.Handler) (*http.Server, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
@@ -134,8 +136,8 @@ func startCaddy(o options, simulatorAddr, siteAddr string) error {
 	return nil
 }
 
-// writeForm writes the form as the gate's option pages wants it, with the numbers
-// filled in.
+// writeForm writes form to path, with the numbers filled in, as a template for the
+// gate's option pages.
 func writeForm(path string) error {
 	t, err := template.New("form.html").Delims("[[", "]]").Parse(form)
 	if err != nil {

@@ -26,7 +26,7 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// started tells by its first write that the demonstration runs.
+// started passes on what the demonstration prints, which it does once it runs.
 type started chan string
 
 func (s started) Write(p []byte) (int, error) {

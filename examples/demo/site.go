@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// showRequest is the site behind the gate: it shows what reaches it.
+// showRequest is the site behind the gate: it shows the request that reached it.
 func showRequest(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	var headers []header
@@ -19,7 +19,7 @@ func showRequest(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case a.Verified == b.Verified:
 			return cmp.Compare(a.Name, b.Name)
-		case a.Verified: // what the gate says comes first
+		case a.Verified: // the gate's headers come first
 			return -1
 		default:
 			return 1
