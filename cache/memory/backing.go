@@ -13,8 +13,8 @@ import (
 type Backing interface {
 	// Load calls found for every record. It is called once, before the others.
 	Load(found func(cache.Ref, Sealed)) error
-	// Store stores rec, durably when it returns. If used is set, rec says no
-	// more than that the stored record was used, and may be stored later.
+	// Store stores rec, durably when it returns. If used is set, rec only records
+	// a use of the stored record (Record.IsUseOf), and may be stored later.
 	Store(key cache.Key, ref cache.Ref, rec *cache.Record, used bool) error
 	// Open returns the record in a Sealed.Box that was stored under key, and an
 	// error for any other box. It may be called at any time.
@@ -29,7 +29,7 @@ type Backing interface {
 // Sealed is a record as a Backing finds it, without the key that opens it.
 type Sealed struct {
 	Kind cache.Kind
-	// Ends is when the record ends if it is not used again.
+	// Ends is the time at which the record ends if it is not used again.
 	Ends time.Time
 	// Tags are those of the record.
 	Tags [2]cache.Tag
@@ -37,7 +37,7 @@ type Sealed struct {
 	Box []byte
 }
 
-// load takes in a record of the backing, even if there is no room for it.
+// load takes in a record of the backing, even beyond the bound.
 func (c *Cache) load(ref cache.Ref, kept Sealed) {
 	now := c.now()
 	if !now.Before(kept.Ends) || kept.Kind < cache.KindSession || kept.Kind > cache.KindCount {
@@ -53,7 +53,7 @@ func (c *Cache) load(ref cache.Ref, kept Sealed) {
 }
 
 // unseal returns the entry under ref, and opens it if it is still sealed. It returns
-// nil where there is none, or none that key opens.
+// nil if there is no entry, or key does not open it.
 func (c *Cache) unseal(key cache.Key, ref cache.Ref) *entry {
 	s := c.shard(ref)
 	s.mu.Lock()
@@ -61,7 +61,7 @@ func (c *Cache) unseal(key cache.Key, ref cache.Ref) *entry {
 	return c.open(s, key, ref)
 }
 
-// open does the same in a shard that is locked.
+// open is unseal for a shard that is locked.
 func (c *Cache) open(s *shard, key cache.Key, ref cache.Ref) *entry {
 	e := s.get(ref)
 	if e == nil || e.sealed == nil {
@@ -88,7 +88,7 @@ func (c *Cache) store(key cache.Key, ref cache.Ref, there *entry, rec *cache.Rec
 
 // forget deletes e, which may be nil, here and in the backing. s is locked.
 func (c *Cache) forget(s *shard, ref cache.Ref, e *entry) error {
-	// a clock that was wrong for a while may have swept e here, but not there
+	// while the clock was wrong, e may have been swept here, but not in the backing
 	if c.backing != nil {
 		if err := c.backing.Delete(ref); err != nil {
 			return err

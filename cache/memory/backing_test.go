@@ -127,8 +127,8 @@ func TestUnknownKindsOfABackingAreLeftAlone(t *testing.T) {
 	checkCounts(t, backed(t, s, Options{}))
 }
 
-// A clock that ran ahead for a while has swept the session here, but not in the
-// backing: after a sign-out, a restart would bring it back.
+// While the clock ran ahead, the session was swept in memory, but not in the backing.
+// A sign-out must delete it there too, or a restart would bring it back.
 func TestSignOutAfterAClockThatRanAheadReachesTheBacking(t *testing.T) {
 	var ahead atomic.Int64
 	began := time.Now()

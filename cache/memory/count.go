@@ -42,7 +42,8 @@ func (c *Cache) Count(ctx context.Context, limits []cache.Limit) ([]cache.Counte
 }
 
 // add sets the new entries of counters, with one more event in each, and stores
-// nothing. All shards are locked.
+// nothing. It returns a *cache.LimitError if a limit is reached. All shards are
+// locked.
 func (c *Cache) add(limits []cache.Limit, counters []counter) ([]cache.Counted, error) {
 	now := c.now()
 	counted := make([]cache.Counted, len(limits))
@@ -80,8 +81,8 @@ func (c *Cache) keep(counters []counter) error {
 		if c.backing == nil {
 			break
 		}
-		// stored like a use: the write of the attempt that is counted follows, and
-		// takes the count along
+		// stored late, like a use: the attempt that is counted is written next, in
+		// one transaction with the count
 		if err := c.backing.Store(n.key, n.ref, &n.e.Record, true); err != nil {
 			c.dismissAll(counters)
 			return err
@@ -127,8 +128,8 @@ func (c *Cache) uncount(ctx context.Context, event cache.Counted) error {
 	return c.keep([]counter{n})
 }
 
-// count returns the entry under ref and the counter in it, which is nil where the
-// entry does not open. s is locked.
+// count returns the counter under ref and its entry. The counter is nil if the entry
+// does not open; both are nil if there is none. s is locked.
 func (c *Cache) count(s *shard, key cache.Key, ref cache.Ref) (*cache.Count, *entry) {
 	e := c.open(s, key, ref)
 	if e == nil {

@@ -16,11 +16,10 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// The bounds, and how often what has expired is removed.
 const (
 	defaultRecords = 250_000
-	sweepRound     = time.Minute
-	shardCount     = 256 // one for each value of a Ref's first byte
+	sweepRound     = time.Minute // for all shards once
+	shardCount     = 256         // one for each value of a Ref's first byte
 )
 
 // Options adjust a Cache; the zero value holds the defaults.
@@ -43,7 +42,7 @@ type Options struct {
 type Cache struct {
 	now     func() time.Time
 	shards  [shardCount]shard
-	held    [cache.KindCount + 1]room // by kind, with records not yet swept
+	held    [cache.KindCount + 1]room // by kind, including records not yet swept
 	tags    index
 	backing Backing // nil: none
 	closed  atomic.Bool
@@ -63,7 +62,7 @@ type shard struct {
 type entry struct {
 	cache.Record
 	kind   cache.Kind
-	sealed []byte // the sealed record, until somebody comes with its key
+	sealed []byte // the sealed record, until a call with its key opens it
 }
 
 // New returns an empty cache. It must be closed.
@@ -74,7 +73,8 @@ func New(opts Options) *Cache {
 }
 
 // NewBacked returns a cache of the records in backing. A change is written to
-// backing before anybody sees it here. Closing the cache closes backing.
+// backing before anybody sees it here. Closing the cache closes backing. The error is
+// that of Backing.Load, after which the caller closes backing.
 func NewBacked(opts Options, backing Backing) (*Cache, error) {
 	c := build(opts)
 	if err := backing.Load(c.load); err != nil {
@@ -116,7 +116,7 @@ func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	}
 	ref := key.Ref()
 	e := c.shard(ref).get(ref)
-	// after the look-up: in a cache that is being closed a miss means nothing
+	// asked after the look-up: in a cache that is being closed a miss proves nothing
 	if c.closed.Load() {
 		return nil, cache.ErrClosed
 	}
@@ -146,8 +146,8 @@ func (c *Cache) Replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 	})
 }
 
-// put stores rec if fits accepts the live entry under key, which is nil where there
-// is none. A rec without life left deletes instead.
+// put stores rec if fits accepts the live entry under key, which is nil if there is
+// none. If rec has expired already, put deletes the entry instead.
 func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record, fits func(there *entry) bool) error {
 	if !key.Kind.Stored() {
 		return fmt.Errorf("cache: unknown kind %d", key.Kind)
@@ -236,8 +236,8 @@ func (c *Cache) lock(ctx context.Context, ref cache.Ref) (*shard, error) {
 	return s, nil
 }
 
-// get returns the entry under ref, also an expired one, or nil. It does not
-// allocate, because the conversion stands within the call of Get.
+// get returns the entry under ref, even an expired one, or nil. The conversion to
+// string stands within the call of Get, where it allocates nothing.
 func (s *shard) get(ref cache.Ref) *entry {
 	item, _ := s.items.Get(string(ref[:]))
 	e, _ := item.(*entry)

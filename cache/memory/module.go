@@ -38,7 +38,7 @@ var secret = rand.Text()
 // Secret implements cache.Opener.
 func (*Module) Secret() string { return secret }
 
-// HasSecret tells that Secret is one.
+// HasSecret tells that Secret is not "".
 func (*Module) HasSecret() bool { return true }
 
 // Open implements cache.Opener.

@@ -32,7 +32,7 @@ func unmarshal(t *testing.T, input string) (cache.Opener, error) {
 func TestUnmarshalCaddyfile(t *testing.T) {
 	tests := []struct {
 		name, input string
-		err         []string // what the error says; none where there is none
+		err         []string // parts of the error; none if there is no error
 	}{
 		{"just the name", "memory", nil},
 		{"an empty block, which Caddy drops", "memory {\n}", nil},

@@ -12,7 +12,7 @@ type room struct {
 	max  int64
 }
 
-// take takes a place if there is one.
+// take takes a place, and returns false if there is none left.
 func (r *room) take() bool {
 	for {
 		n := r.used.Load()
@@ -31,8 +31,8 @@ func (r *room) add() { r.used.Add(1) }
 // give gives a place back.
 func (r *room) give() { r.used.Add(-1) }
 
-// admit takes a place for e if e is new, which is where there is nil, and tells
-// whether there was one. The lock of e's shard is held.
+// admit takes a place for e, unless e replaces there and so needs none. It returns
+// false if no place is left. The lock of e's shard is held.
 func (c *Cache) admit(e, there *entry) bool {
 	held := &c.held[e.kind]
 	switch {

@@ -8,8 +8,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// index finds records by their tags. Who holds the lock of a shard may take the lock
-// of the index, but not the other way round.
+// index finds records by their tags. Whoever holds the lock of a shard may take the
+// lock of the index, but not the other way round.
 type index struct {
 	mu sync.Mutex
 	// first holds one record of each tag, and more the others: most tags have just
@@ -18,8 +18,8 @@ type index struct {
 	more  map[cache.Tag][]cache.Ref
 }
 
-// move takes ref off the tags of the entry that was there, and lists it under those
-// of the entry that is there now. Either may be nil.
+// move takes ref off the lists of the old entry's tags (was), and adds it to those of
+// the new entry's tags (now). Either entry may be nil.
 func (x *index) move(ref cache.Ref, was, now *entry) {
 	before, after := was.tags(), now.tags()
 	if before == after {
@@ -39,8 +39,8 @@ func (x *index) move(ref cache.Ref, was, now *entry) {
 	}
 }
 
-// tags returns the tags of e, which may be nil. Where both are the same it returns
-// only the first.
+// tags returns the tags of e, which may be nil. If both are the same, it returns only
+// the first.
 func (e *entry) tags() (tags [len(cache.Record{}.Tags)]cache.Tag) {
 	if e == nil {
 		return tags
@@ -121,7 +121,7 @@ func (c *Cache) Find(ctx context.Context, tag cache.Tag) ([]cache.Ref, error) {
 		e := c.shard(ref).get(ref)
 		return e == nil || !e.Live(now)
 	})
-	// after the look-up: in a cache that is being closed a miss means nothing
+	// asked after the look-up: in a cache that is being closed a miss proves nothing
 	if c.closed.Load() {
 		return nil, cache.ErrClosed
 	}
