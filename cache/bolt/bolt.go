@@ -13,8 +13,9 @@ import (
 )
 
 // Open opens the cache in the file at path, which it makes if there is none. opts
-// are those of the memory in front of the file, and codec writes the values of
-// records. Records are sealed, so the file reveals no number and no session.
+// configure the memory in front of the file, and codec writes the values of records.
+// Records are sealed, so the file reveals no number and no session. The error says
+// what to do about the file.
 func Open(path string, opts memory.Options, codec cache.Codec, log *zap.Logger) (cache.Cache, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now

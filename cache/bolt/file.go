@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// flushEvery is how late uses are written. A crash may shorten the life of an
-	// idle session by so much.
+	// flushEvery is how long the write of a use may wait. A crash may shorten the
+	// life of an idle session by that much.
 	flushEvery = time.Second
 	// sweepEvery is how often expired records are deleted, and sweepBatch how many
 	// of them in one transaction.
@@ -30,7 +30,8 @@ const (
 	maxBatch = 1000
 )
 
-// A value consists of a checksum, kind, end and tags, and of the sealed record.
+// A value consists of a checksum, kind, end, tags and the sealed record, in this
+// order. The constants are positions in bytes.
 const (
 	kindAt   = 4
 	endAt    = kindAt + 1
@@ -81,12 +82,12 @@ func (f *file) Load(found func(cache.Ref, memory.Sealed)) error {
 	if err := f.transact(view, func(tx *bbolt.Tx) error { return readAll(tx, found) }); err != nil {
 		return explain(err)
 	}
-	// now that all of the file could be read, see whether it can be written
+	// all of the file could be read; now see whether it can be written
 	return f.transact(update, func(tx *bbolt.Tx) error { return tx.Bucket(metaBucket).Put(formatKey, []byte(format)) })
 }
 
-// readAll reads all records, with their places in the order and in the index, so
-// that damage is found when the configuration loads.
+// readAll calls found for every record. It also checks the records, their order and
+// the index, so that damage is found when the configuration loads.
 func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
 	records, ends := 0, tx.Bucket(endsBucket)
 	var last []byte
@@ -218,7 +219,7 @@ func (f *file) write() {
 		case <-sweep.C:
 			more := false
 			if more, err = f.sweep(); more {
-				sweep.Reset(time.Millisecond) // visitors come first
+				sweep.Reset(time.Millisecond) // lets visitors' writes go first
 			} else {
 				sweep.Reset(sweepEvery)
 			}
@@ -248,8 +249,8 @@ func (f *file) waiting(first write) []write {
 	return batch
 }
 
-// commit writes the uses that wait, and the batch. Where that fails, as on a full
-// disk, the uses go on waiting, and deletes are tried before other writes.
+// commit writes the waiting uses and the batch. If that fails, as on a full disk, the
+// uses go on waiting, and the batch is tried without them, deletes first.
 func (f *file) commit(batch []write) error {
 	used := f.takeUsed()
 	err := f.apply(append(used, batch...))
@@ -351,8 +352,8 @@ func (f *file) sweep() (more bool, err error) {
 	return len(ended) == sweepBatch && err == nil, errors.Join(flushed, err)
 }
 
-// endedBefore returns the deletes of some records that have ended, but of none with
-// a use that could not be written.
+// endedBefore returns deletes of up to sweepBatch records that have ended by now. It
+// leaves out records with a use that could not be written.
 func (f *file) endedBefore(tx *bbolt.Tx, now time.Time) []write {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -385,8 +386,7 @@ func (f *file) transact(run func(*bbolt.DB, func(*bbolt.Tx) error) error, do fun
 	return err
 }
 
-// endKey returns the key of the index under which a value's ref is found by its
-// end.
+// endKey returns the key of a value in the index: its end, and then ref.
 func endKey(value []byte, ref cache.Ref) []byte {
 	return append(append(make([]byte, 0, 8+len(ref)), value[endAt:tagsAt]...), ref[:]...)
 }

@@ -44,8 +44,8 @@ func (k *killer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// After kill -9 everything is there that was answered, and a call without an answer
-// was either done before or is never done.
+// After kill -9 every change that was answered is there. A call without an answer has
+// either taken effect by then, or never does.
 func TestHistoryThroughKillsIsThatOfOneCache(t *testing.T) {
 	const rounds = 40
 	path := newPath(t)

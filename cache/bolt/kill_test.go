@@ -87,7 +87,7 @@ func use(c cache.Cache, n int) {
 	_ = c.Replace(context.Background(), sessionKey(n), old, &used)
 }
 
-// told holds the last that the killed process has said of each session.
+// told holds the last line that the killed process wrote about each session.
 type told map[int]string
 
 // check counts the sessions that were lost, and those that open the gate although
@@ -147,7 +147,7 @@ func TestKilledAtAnyMomentItLosesNoSessionAndOpensNoGate(t *testing.T) {
 }
 
 // runAndKill lets another process write, and kills it up to two milliseconds after it
-// has written so many lines: at any moment of a write.
+// has printed the given number of lines, so at any moment of a write.
 func runAndKill(t *testing.T, path string, first, lines int) told {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])

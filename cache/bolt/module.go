@@ -31,9 +31,9 @@ type Module struct {
 	// The secret from which index keys are derived, such as
 	// `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters.
 	// Without it nobody finds a number or an address in the file. Default: the
-	// verifier's secret; then nothing that was stored is found any more under a
-	// new `client_secret`. Required where the verifier has none, because it uses a
-	// `token` from elsewhere.
+	// verifier's secret; then a new `client_secret` makes everything that was
+	// stored before impossible to find. Required if the verifier has no secret,
+	// because it uses a `token` from elsewhere.
 	IndexSecret string `json:"secret,omitempty"`
 
 	path, secret string
@@ -80,7 +80,7 @@ func (m *Module) StoreName() string { return "bolt " + m.path }
 // Secret implements cache.Opener.
 func (m *Module) Secret() string { return m.secret }
 
-// HasSecret tells whether Secret will be one.
+// HasSecret tells whether a secret is set, even before Provision.
 func (m *Module) HasSecret() bool { return m.IndexSecret != "" }
 
 // Open implements cache.Opener.

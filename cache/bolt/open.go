@@ -133,13 +133,13 @@ func closeDamaged(db *bbolt.DB, file *os.File) error {
 }
 
 // makeFile makes an empty database under another name and then links it to path, so
-// that a crash leaves none there that is incomplete.
+// that a crash never leaves an incomplete one there.
 func makeFile(path string) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*")
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(temp.Name()) }() // it has another name where all went well
+	defer func() { _ = os.Remove(temp.Name()) }() // after success the file is also at path
 	if err := temp.Close(); err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func syncDir(path string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// explain adds to the error of a file that cannot be opened what to do about it.
+// explain adds advice to the error of a file that cannot be opened.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):

@@ -23,7 +23,7 @@ const (
 	metaSize    = 64
 )
 
-// checkPages reads the whole structure of the file.
+// checkPages reads all pages in use, and returns an error if one is damaged.
 func checkPages(file io.ReaderAt) error {
 	var newest []byte
 	pageSize := int64(0)

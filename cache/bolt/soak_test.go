@@ -20,7 +20,7 @@ const (
 	soakVisitors = 200
 )
 
-// BenchmarkSoak has many visitors verified at once, and then opens the file. It
+// BenchmarkSoak lets many visitors be verified at once, and then opens the file. It
 // reports the bytes of a session on disk and in memory, the sessions written in a
 // second, and how long it takes to open the file.
 func BenchmarkSoak(b *testing.B) {
