@@ -41,8 +41,8 @@ type Options struct {
 	Prefix string
 	// Timeout bounds each call. Default: 250 ms.
 	Timeout time.Duration
-	// StaleIfError is how long after the server's last answer this node goes on
-	// with the sessions that it holds. Default: 5 s.
+	// StaleIfError is how long after the server's last answer this node serves the
+	// sessions that it holds. Default: 5 s.
 	StaleIfError time.Duration
 	// Now is the clock by which records expire. Default: time.Now.
 	Now func() time.Time
@@ -123,7 +123,7 @@ func (c *Cache) connect(first chan<- error) {
 	}
 }
 
-// newClient connects, and checks that this user may have keys tracked.
+// newClient connects, and checks that this user may track keys.
 func (c *Cache) newClient() (rueidis.Client, error) {
 	ctx, end := context.WithCancel(context.Background())
 	client, err := rueidis.NewClient(c.clientOption(ctx))
@@ -168,7 +168,8 @@ func (c *Cache) clientOption(ctx context.Context) rueidis.ClientOption {
 	}
 }
 
-// mistake returns what to change if err will not pass by itself, and else "".
+// mistake returns advice if err comes from a mistake in the options or the server's
+// setup, which no retry cures, and else "".
 func mistake(err error) string {
 	var certificate *tls.CertificateVerificationError
 	switch {

@@ -12,7 +12,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
 )
 
-// wrong returns a clock that is off by so much.
+// wrong returns a clock that is off by the given time.
 func wrong(by time.Duration) func() time.Time {
 	return func() time.Time { return time.Now().Add(by) }
 }

@@ -13,9 +13,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// dialer makes the connections of one client, and closes them when the client ends:
-// rueidis forgets those that are made while it is being closed, or beside one that
-// failed.
+// dialer makes the connections of one client, and closes them when the client ends.
+// rueidis itself loses track of connections that are made while it closes, or at the
+// same time as one that fails.
 type dialer struct {
 	cache *Cache
 	ctx   context.Context // ends with the client
@@ -31,8 +31,8 @@ type coming struct {
 	err  error
 }
 
-// dial returns a connection to one server. A handshake may take longer than one call
-// waits: then the connection is left to the next call.
+// dial returns a connection to one server. If the handshake takes longer than this
+// call waits, the connection is left to the next call.
 func (d *dialer) dial(ctx context.Context, address string, _ *net.Dialer, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTime)
 	defer cancel()
@@ -47,7 +47,8 @@ func (d *dialer) dial(ctx context.Context, address string, _ *net.Dialer, config
 		if made.err != nil {
 			return nil, made.err
 		}
-		// the greeting of rueidis follows, and may take as long again
+		// The greeting of rueidis follows, and may take as long again. If there is too
+		// little time for it, the connection is left to the next call.
 		if end, _ := ctx.Deadline(); time.Until(end) < time.Since(asked) {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -98,7 +99,7 @@ func (d *dialer) take(address string, made *coming) bool {
 	return true
 }
 
-// connect returns a new connection to one server, which is watched.
+// connect returns a new, watched connection to one server.
 func (d *dialer) connect(address string, config *tls.Config) (net.Conn, error) {
 	if d.ctx.Err() != nil {
 		return nil, rueidis.ErrClosing
@@ -161,7 +162,7 @@ func (w *watchedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close implements net.Conn. A connection that never answered is no loss.
+// Close implements net.Conn. A connection without any answer does not count as lost.
 func (w *watchedConn) Close() error {
 	w.closed.Do(func() {
 		w.forget()

@@ -119,7 +119,7 @@ func TestHeldSessionGoesOnForAWhileWithoutTheServer(t *testing.T) {
 		name  string
 		begin func(*redistest.Server, testing.TB)
 		end   func(*redistest.Server, testing.TB)
-		gone  bool // what it held
+		gone  bool // the server loses its content
 	}{
 		{"killed", func(s *redistest.Server, _ testing.TB) { s.Kill() }, (*redistest.Server).Start, true},
 		{"hung", (*redistest.Server).Hang, (*redistest.Server).Resume, false},
@@ -183,8 +183,8 @@ func TestSignOutOnOneNodeEndsTheSessionOnTheOther(t *testing.T) {
 	t.Logf("the slowest of 200 took %v", slowest)
 }
 
-// Without that right the server tracks no keys, and says so only in an answer that
-// rueidis does not read: the node would not hear of any sign-out.
+// A server that refuses to track keys says so only in an answer that rueidis does not
+// read. If the node held sessions, it would not hear of their sign-out.
 func TestUserWhoMayNotHaveKeysTrackedHoldsNothing(t *testing.T) {
 	server := redistest.Start(t)
 	rules := func(rules ...string) { server.Do(t, append([]string{"ACL", "SETUSER", "node"}, rules...)...) }

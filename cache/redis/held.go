@@ -13,19 +13,19 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache/memory"
 )
 
-// held holds the sessions that this node has read, already opened: a request need not
-// open its session again, and can go on with it for a while if the server does not
+// held holds the sessions that this node has read, decrypted. A request need not
+// decrypt its session again, and is served with it for a while if the server does not
 // answer. As long as the server answers, it alone decides whether a session lives.
 type held struct {
-	ctx      context.Context // never ends: sessions are looked up when a call has timed out
+	ctx      context.Context // never ends: sessions are looked up even after a call timed out
 	prefix   string
 	stale    time.Duration
 	sessions *memory.Cache
 	// changes counts the server's messages about changed keys.
 	changes atomic.Uint64
 
-	// losses counts lost connections. ends[i] is when sessions confirmed before
-	// lost connection i stop being served; it holds the last 256, by i modulo 256.
+	// losses counts lost connections. ends[i modulo 256] is the time until which
+	// sessions confirmed before loss number i are served, for the last 256 losses.
 	losses atomic.Uint64
 	mu     sync.Mutex
 	ends   [256]time.Time
@@ -35,8 +35,8 @@ type held struct {
 type session struct {
 	raw string
 	rec *cache.Record
-	// losses is what held.losses was when the server last confirmed the session,
-	// and read is when that was, since began.
+	// losses is the value of held.losses when the server last confirmed the
+	// session, and read the time of that, in nanoseconds since began.
 	losses atomic.Uint64
 	read   atomic.Int64
 }
@@ -69,9 +69,10 @@ func (h *held) get(key cache.Key) *session {
 	return s
 }
 
-// confirm returns the record of the session if it is held with the same raw content
-// as was read now. Read from the server, it is confirmed; read from what the server
-// has sent earlier (local) it is not, since the connection may just have been lost.
+// confirm returns the record of the session if it is held with the content raw, which
+// was just read, and else nil. If raw came from the server, that confirms the session.
+// If it came from the client's own cache (local), it does not: the connection may just
+// have been lost. before is the mark from before the read.
 func (h *held) confirm(key cache.Key, raw string, before mark, local bool) *cache.Record {
 	s := h.get(key)
 	if s == nil || s.raw != raw {
@@ -83,8 +84,8 @@ func (h *held) confirm(key cache.Key, raw string, before mark, local bool) *cach
 	return s.rec
 }
 
-// hold holds a session, unless the server has told of a change since it was asked:
-// that may have been to this session.
+// hold holds a session, unless the server has reported a change since before: it may
+// have been a change of this session.
 func (h *held) hold(key cache.Key, raw string, rec *cache.Record, before mark) {
 	s := &session{raw: raw, rec: rec}
 	s.confirmed(before)
@@ -94,8 +95,8 @@ func (h *held) hold(key cache.Key, raw string, rec *cache.Record, before mark) {
 	}
 }
 
-// spare returns the session for use while the server does not answer, or answers with
-// an error: if it is held and still good.
+// spare returns the record of a held session that may be served although the server
+// has failed with err, be it an answer or not. It returns nil if there is none.
 func (h *held) spare(key cache.Key, err error) *cache.Record {
 	s := h.get(key)
 	if s == nil {
@@ -111,10 +112,10 @@ func (h *held) spare(key cache.Key, err error) *cache.Record {
 	return s.rec
 }
 
-// good tells whether a session may be used at now that was confirmed when confirmed
-// connections had been lost. It may until the end that the first loss since then has
-// set. If there was none the server has not been silent for long, since a silent
-// connection is given up.
+// good tells whether a session may be served at the time now; confirmed is the number
+// of losses up to its last confirmation. It may be served until the end that the next
+// loss has set. Without a later loss it may be served too: the server has not been
+// silent for long, since a silent connection is given up.
 func (h *held) good(confirmed uint64, now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -136,8 +137,8 @@ func (h *held) lost(answered time.Time) {
 
 func (h *held) drop(ref cache.Ref) { _ = h.sessions.Delete(h.ctx, ref) }
 
-// invalidated is called with the keys that have changed on the server. With none, all
-// may have changed, as after FLUSHALL, or the connection is lost.
+// invalidated is called with the keys that have changed on the server. Without keys,
+// all may have changed, as after FLUSHALL, or the connection is lost.
 func (h *held) invalidated(keys []rueidis.RedisMessage) {
 	h.changes.Add(1)
 	if keys == nil {

@@ -70,18 +70,18 @@ type Module struct {
 	// that is far away. Default: 250ms.
 	Timeout caddy.Duration `json:"timeout,omitempty"`
 
-	// How long this node serves the sessions that it holds after the server's
-	// last answer, at most 10s. For so long it may miss a sign-out on another
-	// node while the server is away. Default: 5s.
+	// How long after the server's last answer this node serves the sessions that
+	// it holds, at most 10s. While the server is away, this node may miss a
+	// sign-out on another node for that long. Default: 5s.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 
 	// The secret from which index keys are derived, such as
 	// `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters, the same on
 	// all nodes.
 	// Without it nobody finds a number or an address on the server. Default: the
-	// verifier's secret; then nothing that was stored is found any more under a
-	// new `client_secret`. Required where the verifier has none, because it uses a
-	// `token` from elsewhere.
+	// verifier's secret; then a new `client_secret` makes everything that was
+	// stored before impossible to find. Required if the verifier has no secret,
+	// because it uses a `token` from elsewhere.
 	IndexSecret string `json:"secret,omitempty"`
 
 	opts   Options
@@ -89,7 +89,8 @@ type Module struct {
 	secret string
 }
 
-// TLS is how to trust the server, and how it is to trust this node.
+// TLS names the certificates by which this node trusts the server, and the server
+// this node.
 type TLS struct {
 	// The file of the authorities (PEM) that the server's certificate may come
 	// from. Default: those of the system.
@@ -145,11 +146,12 @@ func (m *Module) Provision(caddy.Context) error {
 	return nil
 }
 
-// nameKey keeps what a store's name is made of from being guessed from a log.
+// nameKey keys the hash in a store's name, so that nobody can guess the password from
+// a name in a log.
 var nameKey = rand.Text()
 
-// storeName tells stores apart by all that makes them differ, a password and what
-// stands in the files of certificates too: a renewed one needs a new connection.
+// storeName returns a name that is another for any other setting, password or content
+// of the certificate files: a renewed certificate needs a new connection.
 func (m *Module) storeName(addresses []string, files string) string {
 	shared := *m
 	shared.IndexSecret = ""
@@ -163,8 +165,8 @@ func (m *Module) storeName(addresses []string, files string) string {
 // owner names the module in errors, as it is written in a Caddyfile.
 const owner = "cache redis"
 
-// options are those of the block: how each is written in a Caddyfile, where it goes,
-// and what may stand there.
+// options are the options of the block: the name of each in a Caddyfile, the field
+// that it sets, and the check of its value.
 func (m *Module) options() option.Set {
 	return option.Set{Owner: owner, Options: []option.Option{
 		option.Word("username", &m.Username),
@@ -233,10 +235,10 @@ func (m *Module) resolve() (*Module, error) {
 	return &resolved, option.Set{Owner: owner + ": tls", Options: own.options()}.Resolve()
 }
 
-// placeholder is what a prefix may hold braces for before it is resolved.
+// placeholder matches a placeholder, the only thing in a prefix that may have braces.
 var placeholder = regexp.MustCompile(`\{[^{}.]+\.[^{}]*\}`)
 
-// check returns the first mistake, or nil. What holds a placeholder cannot be checked
+// check returns the first mistake, or nil. A value with a placeholder cannot be checked
 // before it is resolved, and passes until then.
 func (m *Module) check(resolved bool) *option.Mistake {
 	prefix := m.Prefix
@@ -289,7 +291,7 @@ func splitAddress(address string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// content is what stands in the files, as far as they can be read.
+// content returns the text of all files, without those that cannot be read.
 func (t *TLS) content() string {
 	var all strings.Builder
 	for _, name := range []string{t.CA, t.Certificate, t.Key} {
@@ -300,7 +302,7 @@ func (t *TLS) content() string {
 	return all.String()
 }
 
-// config reads the files.
+// config reads the files, and returns the configuration for crypto/tls.
 func (t *TLS) config() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CA != "" {
@@ -330,7 +332,7 @@ func (m *Module) StoreName() string { return m.name }
 // Secret implements cache.Opener.
 func (m *Module) Secret() string { return m.secret }
 
-// HasSecret tells whether Secret will be one.
+// HasSecret tells whether a secret is set, even before Provision.
 func (m *Module) HasSecret() bool { return m.IndexSecret != "" }
 
 // Open implements cache.Opener.

@@ -42,7 +42,7 @@ func provisioned(t *testing.T, input string) (*Module, error) {
 }
 
 // TestDefaultsOfTheDocumentationAreThoseOfTheCode sets each option to the default that
-// docs/configuration.md tells: that must change nothing.
+// docs/configuration.md states. That must change nothing.
 func TestDefaultsOfTheDocumentationAreThoseOfTheCode(t *testing.T) {
 	with := func(line string) Options {
 		m, err := provisioned(t, "redis localhost {\n"+line+"\n}")
@@ -191,7 +191,7 @@ func TestServerThatRefusesIsAnErrorThatSaysWhatToDo(t *testing.T) {
 	}
 }
 
-// The access rules of docs/storage.md are enough, and no more is needed.
+// With the access rules of docs/storage.md the server denies no command.
 func TestAccessRulesOfTheDocumentation(t *testing.T) {
 	rules := regexp.MustCompile(`ACL SETUSER caddy on >… (.+)`).FindStringSubmatch(manual.Page(t, "docs/storage.md"))
 	if rules == nil {

@@ -39,7 +39,7 @@ type Cache struct {
 	now    func() time.Time
 	codec  cache.Codec
 	log    *zap.Logger
-	client atomic.Pointer[rueidis.Client] // nil until the server was there once
+	client atomic.Pointer[rueidis.Client] // nil until the first connection
 	held   *held
 	closed atomic.Bool
 	stop   chan struct{}
@@ -70,8 +70,8 @@ func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	return rec, nil
 }
 
-// session returns a session, nil where there is none. While the server does not
-// answer, a session that this node holds goes on for a while.
+// session returns a session, or nil if there is none. While the server does not answer,
+// a session that this node holds is served for a while.
 func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	client, err := c.connected()
 	if err != nil {
@@ -84,7 +84,7 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 		}
 	}
 	before := c.held.mark()
-	// a static TTL spares a MULTI, which a server that is full refuses
+	// a static TTL avoids a MULTI, which a full server refuses
 	get := client.B().Get().Key(c.recordKey(ref)).Cache().ToStaticTTL()
 	answer := client.DoCache(ctx, get, c.opts.StaleIfError)
 	raw, err := answer.ToString()
@@ -110,7 +110,7 @@ func (c *Cache) session(ctx context.Context, key cache.Key) (*cache.Record, erro
 
 // trackable tells whether anything is stored under ref. If not, the key must not be
 // read with tracking: the server remembers tracked keys, and strangers could fill its
-// memory with keys that do not exist. Where this user may track none it is an error.
+// memory with keys that do not exist. It is an error if this user may not track keys.
 func (c *Cache) trackable(ctx context.Context, ref cache.Ref) (bool, error) {
 	client, err := c.connected()
 	if err != nil {
@@ -124,8 +124,9 @@ func (c *Cache) trackable(ctx context.Context, ref cache.Ref) (bool, error) {
 	return answers[0].AsBool()
 }
 
-// askTracking returns commands whose first answer says whether this user may have
-// keys tracked, which rueidis does not look at. The second has no key to track.
+// askTracking returns two commands. The answer to the first says whether this user may
+// track keys; rueidis itself does not read it. The first command applies to the one
+// after it, so the second is one without keys.
 func askTracking(client rueidis.Client) rueidis.Commands {
 	return rueidis.Commands{
 		client.B().ClientCaching().Yes().Build().ToRetryable(),
@@ -133,8 +134,8 @@ func askTracking(client rueidis.Client) rueidis.Commands {
 	}
 }
 
-// read returns the record under key from the server, nil where there is none that
-// key opens.
+// read returns the record under key from the server, or nil if there is none, or key
+// does not open it.
 func (c *Cache) read(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	raw, err := c.raw(ctx, key.Ref())
 	if err != nil || raw == "" {
@@ -143,7 +144,7 @@ func (c *Cache) read(ctx context.Context, key cache.Key) (*cache.Record, error) 
 	return c.open(key, raw), nil
 }
 
-// raw returns the content stored under ref, "" where there is none.
+// raw returns the content stored under ref, or "" if there is none.
 func (c *Cache) raw(ctx context.Context, ref cache.Ref) (string, error) {
 	client, err := c.connected()
 	if err != nil {
@@ -156,7 +157,7 @@ func (c *Cache) raw(ctx context.Context, ref cache.Ref) (string, error) {
 	return raw, err
 }
 
-// open opens the raw content of a record. It returns nil where key does not open it.
+// open opens the raw content of a record. It returns nil if key does not open it.
 func (c *Cache) open(key cache.Key, raw string) *cache.Record {
 	if len(raw) < versionSize {
 		return nil
@@ -240,8 +241,9 @@ func (c *Cache) replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 	return c.settle(ctx, key.Kind, key.Ref())
 }
 
-// deadVersion returns the version of the content under key if no record lives there:
-// the record has ended by this node's clock, or key does not open it.
+// deadVersion returns the version of the content under key, or "" without content, if
+// no record lives there: it has ended by this node's clock, or key does not open it.
+// If one lives there, or a claim does not open, the error is cache.ErrConflict.
 func (c *Cache) deadVersion(ctx context.Context, key cache.Key) (string, error) {
 	raw, err := c.raw(ctx, key.Ref())
 	if err != nil {
@@ -254,8 +256,9 @@ func (c *Cache) deadVersion(ctx context.Context, key cache.Key) (string, error) 
 	return raw[:min(versionSize, len(raw))], nil
 }
 
-// swap stores raw for life milliseconds, or deletes where life is 0, if the content
-// under ref begins with expected, or if there is none and expected is "".
+// swap stores raw for life milliseconds, or deletes if life is 0. It does so only if the
+// content under ref begins with expected, or, if expected is "", there is no content.
+// Otherwise the error is cache.ErrConflict.
 func (c *Cache) swap(ctx context.Context, ref cache.Ref, expected, raw string, life int64) error {
 	client, err := c.connected()
 	if err != nil {
@@ -332,8 +335,8 @@ func (c *Cache) begin(ctx context.Context) (context.Context, context.CancelFunc,
 
 var errTimeout = errors.New("no answer in time")
 
-// failed returns the error that a call returns for err: a meaningful one as it is, any
-// other without what the server has said.
+// failed returns the error that a call returns for err. Errors of package cache and of
+// ctx remain what they are; any other error loses the text that the server has sent.
 func (c *Cache) failed(ctx context.Context, err error) error {
 	switch {
 	case err == nil, errors.Is(err, cache.ErrConflict), errors.As(err, new(*cache.LimitError)):
@@ -360,8 +363,8 @@ func (c *Cache) connected() (rueidis.Client, error) {
 	return *client, nil
 }
 
-// seal returns the content to store for a record, with a new version, and the
-// milliseconds that the record has to live.
+// seal returns the content to store for a record, with a new version, and how many
+// milliseconds the record has to live, 0 if it has ended.
 func (c *Cache) seal(key cache.Key, rec *cache.Record) (raw string, life int64, err error) {
 	if !key.Kind.Stored() {
 		return "", 0, fmt.Errorf("unknown kind %d", key.Kind)

@@ -2,8 +2,9 @@ package redis
 
 import "github.com/redis/rueidis"
 
-// swapScript stores ARGV[2] under KEYS[1] for ARGV[3] milliseconds, or deletes where
-// that is 0, if the content there begins with ARGV[1]. It returns 1 if it did.
+// swapScript stores ARGV[2] under KEYS[1] for ARGV[3] milliseconds, or deletes if that
+// is 0, and returns 1. If the first 8 bytes there are not ARGV[1] ("" for no content),
+// it returns 0 and changes nothing.
 var swapScript = rueidis.NewLuaScript(`
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] then
 	return 0
@@ -26,8 +27,8 @@ if not now then
 end
 `
 
-// tagScript adds ARGV[3] to the list KEYS[1] for ARGV[2] milliseconds, and takes off
-// it what has ended. The script is sent whole, without a hash: the lists of a record
+// tagScript adds ARGV[3] to the list KEYS[1] for ARGV[2] milliseconds, and removes
+// entries that have ended. The script is sent whole, not as a hash: the lists of a record
 // lie on several nodes of a Cluster, and all are written in one round trip.
 var tagScript = rueidis.NewLuaScriptNoSha(luaNow + `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
@@ -37,10 +38,11 @@ redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - now))
 return 1
 `)
 
-// countScript is cache.Limit.Add for all KEYS in one step. ARGV[1] is the time; then
-// follow for each key the most events, and the window and its part in milliseconds.
-// It returns 0 followed by each total and slot; or the number of the limit that is
-// reached, counted from 1, and the milliseconds until it has room.
+// countScript is cache.Limit.Add for all KEYS in one step. ARGV[1] is the time. For each
+// key, three more arguments follow: the most events, the window and its part, the last
+// two in milliseconds. It returns 0, and then the total and slot of each key. If limits
+// are reached, it returns the one that has no room for longest, counted from 1, and the
+// milliseconds until it has.
 var countScript = rueidis.NewLuaScript(luaNow + `
 local reached, longest = 0, 0
 local slots, lives, counted = {}, {}, {0}
