@@ -1,7 +1,7 @@
 // Package sealed encrypts records for a store outside this process. The encryption
 // key of a record is derived from the Secret of its cache.Key, which no store holds,
-// so nobody can read or change a record by stealing the store. What remains visible
-// is what a cache stores beside the sealed record to find and end it: its Ref, its
+// so nobody can read or change a record by stealing the store. Only the data that a
+// cache stores beside a sealed record, to find and end it, stays visible: its Ref, its
 // end, and in some stores its kind and its tags.
 package sealed
 
@@ -37,7 +37,7 @@ type envelope struct {
 }
 
 // Seal encrypts a record, with its value as codec writes it. It leaves out the
-// Version, which the store keeps.
+// Version, which the store keeps. It fails if codec cannot write the value.
 func Seal(codec cache.Codec, key cache.Key, rec *cache.Record) ([]byte, error) {
 	value, err := encode(codec, key.Kind, rec.Value)
 	if err != nil {
@@ -93,7 +93,8 @@ func Open(codec cache.Codec, key cache.Key, sealed []byte) (*cache.Record, error
 	return rec, nil
 }
 
-// encode has codec write a value, unless it is a counter, which is the cache's own.
+// encode writes a value: with codec, or as JSON if it is a counter, a type of package
+// cache that codecs do not know.
 func encode(codec cache.Codec, kind cache.Kind, value any) ([]byte, error) {
 	if kind == cache.KindCount {
 		return json.Marshal(value)
@@ -110,7 +111,7 @@ func decode(codec cache.Codec, kind cache.Kind, data []byte) (any, error) {
 	return codec.Decode(kind, data)
 }
 
-// aeadOf returns AES-256-GCM with the key that is derived (RFC 5869) for the record.
+// aeadOf returns AES-256-GCM with the record's key, derived by HKDF (RFC 5869).
 func aeadOf(key cache.Key) (cipher.AEAD, error) {
 	derived, err := hkdf.Key(sha256.New, []byte(key.Secret), nil, "number_verify record", 32)
 	if err != nil {
