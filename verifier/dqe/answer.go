@@ -27,14 +27,15 @@ type answer struct {
 const (
 	// defaultLifetime is that of a token if the answer gives none.
 	defaultLifetime = 300 * time.Second
-	// maxLifetime is the longest lifetime that an answer can give.
+	// maxLifetime bounds the lifetime that an answer gives.
 	maxLifetime = time.Hour
 )
 
 var errNonsense = errors.New("the answer is not what DQE documents")
 
-// decode reads an answer and turns DQE's error into a *verifier.Error. Only
-// error_id decides: the texts vary, and the HTTP status is not documented.
+// decode reads an answer. It returns DQE's error as a *verifier.Error, whose class
+// depends on error_id alone: the texts vary, and the HTTP status is not documented.
+// It returns errNonsense for what is no answer of DQE's.
 func decode(call string, body []byte) (*answer, error) {
 	fields, err := object(body)
 	if err != nil {
@@ -73,7 +74,7 @@ func object(body []byte) (map[string]json.RawMessage, error) {
 		if err := decoder.Decode(&value); err != nil {
 			return nil, err
 		}
-		if _, ok := fields[name.(string)]; ok { // a name is a string, or no token
+		if _, ok := fields[name.(string)]; ok { // in an object, Token yields only strings as names
 			return nil, errNonsense
 		}
 		fields[name.(string)] = value
@@ -87,8 +88,8 @@ func object(body []byte) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// errorID returns the two-digit id, which may come as a number; "" if there is
-// none, and "?" if it cannot be read, so that it still refuses.
+// errorID returns the two-digit id, which may come as a number. It returns "" if
+// there is none, and "?" if it cannot be read, so that it still refuses.
 func errorID(raw json.RawMessage) string {
 	text := strings.Trim(strings.TrimSpace(string(raw)), `"`)
 	if text == "" || text == "null" {
@@ -105,7 +106,8 @@ func errorID(raw json.RawMessage) string {
 	return id
 }
 
-// lifetime reads expires_in: seconds, as a string or a number.
+// lifetime reads expires_in: seconds, as a string or a number. It returns at most
+// maxLifetime, and defaultLifetime if there is no valid number.
 func lifetime(raw json.RawMessage) time.Duration {
 	seconds, err := strconv.ParseFloat(strings.Trim(strings.TrimSpace(string(raw)), `" `), 64)
 	if err != nil || !(seconds > 0) {
@@ -114,7 +116,8 @@ func lifetime(raw json.RawMessage) time.Duration {
 	return time.Duration(min(seconds, maxLifetime.Seconds()) * float64(time.Second))
 }
 
-// outcome reads a result. Only true, "true" and "True" mean verified.
+// outcome reads a result. Only true, "true" and "True" mean verified; any other value
+// is a mismatch.
 func outcome(a *answer) (verifier.Outcome, error) {
 	switch a.Status {
 	case "pending":

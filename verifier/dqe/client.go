@@ -47,7 +47,8 @@ const scope = "numVerify"
 // maxBody is how much of an answer is read, in bytes.
 const maxBody = 64 << 10
 
-// The choices for a callback token that is not the issued one.
+// The values of callback_token: what to do if the token in the callback is not the
+// issued one.
 const (
 	callbackLog     = "log"
 	callbackRequire = "require"
@@ -58,7 +59,7 @@ const (
 // expires.
 const ever = 10 * 365 * 24 * time.Hour
 
-// settings are what a client needs; Module checks and fills them.
+// settings configure a client; Module checks and fills them.
 type settings struct {
 	server       *url.URL
 	licence      string
@@ -93,8 +94,8 @@ type state struct {
 }
 
 // Account implements verifier.Verifier: a hash of server and licence. All spellings
-// of one address give one account: otherwise a token could serve an attempt of
-// each, and each would have a budget of its own.
+// of one address give one account. Otherwise a token could serve one attempt under
+// each spelling, and each spelling would have a budget of its own.
 func (c *client) Account() string {
 	path := strings.TrimSuffix(c.server.Path, "/") // as in a call
 	sum := sha256.Sum256([]byte(address.Server(c.server) + "\x00" + path + "\x00" + c.licence))
@@ -196,8 +197,8 @@ func decoded(s string) string {
 }
 
 // Callback implements verifier.Verifier. DQE adds token and status to the query.
-// Both come through the browser and prove nothing, but it is worth knowing if the
-// token is not the issued one.
+// Both come through the browser and prove nothing. callback_token says what happens
+// if the token is not the issued one.
 func (c *client) Callback(s verifier.State, query url.Values) (verifier.State, error) {
 	if c.callbackToken == callbackIgnore {
 		return s, nil

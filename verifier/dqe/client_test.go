@@ -369,8 +369,8 @@ func TestStaticTokenIsReadForEachAttempt(t *testing.T) {
 	}
 }
 
-// Tokens are claimed for an account, and two directives may spell one server in two
-// ways.
+// Tokens are claimed for an account, and two directives may spell the address of one
+// server differently.
 func TestTokenServesOneAttemptHoweverItsServerIsSpelled(t *testing.T) {
 	account := func(server, licence string) string {
 		u, err := url.Parse(server)

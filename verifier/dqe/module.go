@@ -42,7 +42,7 @@ type Module struct {
 
 	// A token from elsewhere in place of client_secret, usually
 	// {file./run/dqe-token}, read anew for each attempt. Each value serves one
-	// attempt ever, as far as the cache remembers: memory forgets at a restart.
+	// attempt only, as long as the cache remembers it: memory forgets at a restart.
 	// Directives that take tokens from one place must use one cache, and any
 	// other than memory then needs a secret of its own.
 	StaticToken string `json:"token,omitempty"`
@@ -66,9 +66,9 @@ type Module struct {
 	// below example.com. Default: any host.
 	OperatorHosts []string `json:"operator_hosts,omitempty"`
 
-	// What a token in the callback that differs from the issued one does: log
-	// writes a warning, require ends the attempt (also where it is absent),
-	// ignore does nothing. Default: log.
+	// What happens if the token in the callback is not the issued one: log writes
+	// a warning, require ends the attempt (also without a token), ignore does
+	// nothing. Default: log.
 	CallbackToken string `json:"callback_token,omitempty"`
 
 	*client
@@ -99,10 +99,10 @@ func (m *Module) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// HasSecret tells whether Secret will be one.
+// HasSecret tells whether a secret is set, even before Provision.
 func (m *Module) HasSecret() bool { return m.ClientSecret != "" }
 
-// settings are those of a resolved and checked module.
+// settings returns the settings of a module that is resolved and checked.
 func (m *Module) settings() (settings, error) {
 	server, err := url.Parse(m.Server)
 	if err != nil {
@@ -128,7 +128,7 @@ func (m *Module) format() phone.Format {
 }
 
 // CheckCountries implements verifier.CountryChecker. Before the module is provisioned,
-// a number_format that is not known yet passes.
+// a number_format with a placeholder passes.
 func (m *Module) CheckCountries(countries []string) error {
 	format := m.format()
 	if m.client != nil {
@@ -145,8 +145,8 @@ func (m *Module) CheckCountries(countries []string) error {
 	return nil
 }
 
-// options are those of the module: how each is written in a Caddyfile, where it goes,
-// and what may stand there.
+// options are the options of the module: the name of each in a Caddyfile, the field
+// that it sets, and the check of its value.
 func (m *Module) options() option.Set {
 	return option.Set{Owner: "verifier dqe", Options: []option.Option{
 		option.Word("server", &m.Server).Checked(checkServer),
@@ -162,9 +162,9 @@ func (m *Module) options() option.Set {
 	}}
 }
 
-// check returns the first mistake, or nil. What holds a placeholder cannot be checked
-// before it is resolved, and passes until then; once resolved, everything is checked,
-// whatever it holds.
+// check returns the first mistake, or nil. A value with a placeholder cannot be checked
+// before it is resolved, and passes until then. Once resolved, every value is checked,
+// even one with braces.
 func (m *Module) check(resolved bool) *option.Mistake {
 	set := m.options()
 	required := func(name string) *option.Mistake {

@@ -13,7 +13,7 @@ import (
 )
 
 // TestDefaultsOfTheDocumentationAreThoseOfTheCode sets each option to the default that
-// docs/configuration.md tells: that must change nothing.
+// docs/configuration.md states. That must change nothing.
 func TestDefaultsOfTheDocumentationAreThoseOfTheCode(t *testing.T) {
 	with := func(line string) settings {
 		d := caddyfile.NewTestDispenser(fmt.Sprintf("dqe {\nserver https://dqe.example.com\nlicence licence\nclient_secret secret\nname name\n%s\n}", line))
