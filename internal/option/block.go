@@ -8,8 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// Block is a block of a Caddyfile that has been read. It knows where its options
-// stand.
+// Block is a block of a Caddyfile that has been read, with the positions of its
+// options.
 type Block struct {
 	start caddyfile.Dispenser
 	set   map[string]caddyfile.Dispenser
@@ -66,8 +66,8 @@ func (b *Block) IsSet(option string) bool {
 // IsEmpty tells whether the block sets nothing.
 func (b *Block) IsEmpty() bool { return len(b.set) == 0 }
 
-// At returns wrong with file and line: those of the option where the block sets it,
-// else those where the block begins. Of nil it returns nil.
+// At returns wrong with a file and line: those of its option if the block sets it, and
+// else those of the beginning of the block. It returns nil if wrong is nil.
 func (b *Block) At(wrong *Mistake) error {
 	if wrong == nil {
 		return nil
@@ -90,7 +90,7 @@ func (l *Line) Errf(format string, args ...any) error {
 	return l.Dispenser.Errf("%s%s %s", prefix(l.owner), l.name, fmt.Sprintf(format, args...))
 }
 
-// Args reads what follows the name, and refuses a block, an empty one too.
+// Args returns the arguments after the name. A block is an error, even an empty one.
 func (l *Line) Args() ([]string, error) {
 	args := l.Dispenser.RemainingArgs()
 	if next := *l.Dispenser; !next.NextLine() && next.Next() {
@@ -99,7 +99,8 @@ func (l *Line) Args() ([]string, error) {
 	return args, nil
 }
 
-// Block reads options in a block of the line's own, which takes no arguments.
+// Block reads options in a block of the line's own. Arguments after the name are an
+// error.
 func (l *Line) Block(options ...Option) (*Block, error) {
 	inner := Set{Owner: prefix(l.owner) + l.name, Options: options}
 	if l.Dispenser.NextArg() {

@@ -1,6 +1,6 @@
 // Package option reads, resolves and checks the options of the directive and of its
-// guest modules. A Set names each option once: where its value goes, what may stand
-// there, and so how its line in a Caddyfile is read.
+// guest modules. A Set lists each option once, with its name in a Caddyfile, the
+// variable for its value, and the check of the value.
 //
 // No error repeats a value of a guest module: it may be a secret.
 package option
@@ -90,7 +90,7 @@ func Duration(name string, value *caddy.Duration) Option {
 	}}
 }
 
-// DurationOrOff is a Duration that takes off as well, which is 0.
+// DurationOrOff is a Duration that also takes the word off, which means 0.
 func DurationOrOff(name string, value *caddy.Duration) Option {
 	o := Duration(name, value)
 	readDuration := o.read
@@ -105,20 +105,20 @@ func DurationOrOff(name string, value *caddy.Duration) Option {
 	return o
 }
 
-// Custom is an option with a syntax of its own. texts are those of its variables
-// that may hold placeholders.
+// Custom is an option with a syntax of its own, which read reads. texts are those of
+// its variables that may hold placeholders.
 func Custom(name string, read func(*Line) error, texts ...*string) Option {
 	return Option{Name: name, read: read, texts: texts}
 }
 
 // Checked returns o with a check of each of its values. The error of check says what is
-// wrong with one and what to write instead, and does not repeat it.
+// wrong with the value and what to write instead, without repeating the value.
 func (o Option) Checked(check func(value string) error) Option {
 	o.check = check
 	return o
 }
 
-// OneOf returns o as a choice among words.
+// OneOf returns o with a check that each of its values is one of words.
 func (o Option) OneOf(words ...string) Option {
 	return o.Checked(func(value string) error {
 		if slices.Contains(words, value) {
@@ -128,14 +128,14 @@ func (o Option) OneOf(words ...string) Option {
 	})
 }
 
-// Unresolved returns o with placeholders that Resolve leaves: they are resolved
-// later, each time anew.
+// Unresolved returns o as an option that Resolve leaves alone: its placeholders are
+// resolved later, at each use.
 func (o Option) Unresolved() Option {
 	o.unresolved = true
 	return o
 }
 
-// values are those of its values that are set.
+// values returns the values that are set.
 func (o Option) values() []string {
 	var set []string
 	for _, text := range o.texts {
@@ -151,14 +151,14 @@ func (o Option) values() []string {
 
 // Set is the options that may stand in one block.
 type Set struct {
-	// Owner is the guest module whose options they are, as it is written in a
-	// Caddyfile, such as "verifier dqe"; empty for those of the directive itself.
+	// Owner is the guest module that has these options, as it is written in a
+	// Caddyfile, such as "verifier dqe"; empty for the options of the directive.
 	Owner   string
 	Options []Option
 }
 
 // Check returns the first mistake, or nil. A value with a placeholder passes until it
-// is resolved; then all is checked, whatever it holds.
+// is resolved. Once resolved, every value is checked, even one with braces.
 func (s Set) Check(resolved bool) *Mistake {
 	known := Known(resolved)
 	for _, o := range s.Options {
@@ -181,7 +181,8 @@ func (s Set) Check(resolved bool) *Mistake {
 	return nil
 }
 
-// Wrong makes a mistake in an option.
+// Wrong returns a mistake in an option; text says what is wrong, and what to write
+// instead.
 func (s Set) Wrong(option, text string) *Mistake {
 	return &Mistake{Owner: s.Owner, Option: option, Text: text}
 }
@@ -190,8 +191,8 @@ func (s Set) Wrong(option, text string) *Mistake {
 type Mistake struct {
 	Owner  string // as in Set
 	Option string
-	// Value is the value, where it can be told: it is no secret, and no placeholder
-	// has yielded it.
+	// Value is the wrong value if it may be repeated: it is no secret and comes from
+	// no placeholder. Otherwise it is "".
 	Value string
 	Text  string // what is wrong, and what to write instead
 }
@@ -201,7 +202,7 @@ func (m *Mistake) Error() string {
 	switch {
 	case m.Owner != "":
 		return m.Owner + ": " + m.Option + " " + m.Text
-	case m.Value == "" || strings.Contains(m.Value, "@"): // what stands before it may be a password
+	case m.Value == "" || strings.Contains(m.Value, "@"): // a password may stand before the @
 		return m.Option + ": " + m.Text
 	default:
 		return fmt.Sprintf("%s: %q %s", m.Option, m.Value, m.Text)

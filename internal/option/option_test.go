@@ -9,7 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 )
 
-// things is what the options of a test fill.
+// things are the variables of a test's options.
 type things struct {
 	Word, Choice, Secret, Number, Name, Logo string
 	Words                                    []string
@@ -155,7 +155,8 @@ func TestPlaceholderPassesUntilItIsResolved(t *testing.T) {
 	}
 }
 
-// Braces make a placeholder of a part of a secret, and Caddy's own error repeats it.
+// Caddy takes a part of a secret in braces for a placeholder, and its own error repeats
+// it.
 func TestErrorOfAPlaceholderNamesVariablesAloneAndNeverASecretWithBraces(t *testing.T) {
 	t.Setenv("OPTION_TEST", "x")
 	for value, want := range map[string]string{

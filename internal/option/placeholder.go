@@ -15,15 +15,15 @@ func HasPlaceholder(s string) bool {
 	return open && strings.Contains(rest, "}")
 }
 
-// Known returns what tells whether a value is known already: once the options are
-// resolved each one is, before that those without a placeholder.
+// Known returns a function that tells whether a value is known yet. Once the options
+// are resolved, every value is. Before that, a value with a placeholder is not.
 func Known(resolved bool) func(value string) bool {
 	return func(value string) bool { return resolved || !HasPlaceholder(value) }
 }
 
-// Resolve replaces the values by what they are with their placeholders resolved. It
-// changes the variables, and no list in place. An empty or unknown placeholder is an
-// error.
+// Resolve replaces the placeholders in the values. It assigns to the variables of the
+// options, and gives a list a new array, so that copies of the list keep theirs. An
+// empty or unknown placeholder is an error.
 func (s Set) Resolve() error {
 	repl := caddy.NewReplacer()
 	for _, o := range s.Options {
@@ -56,8 +56,8 @@ func (o Option) resolve(repl *caddy.Replacer) (err error) {
 	return nil
 }
 
-// nameable are the placeholders that an error can repeat. Other braces may be part of
-// a secret.
+// nameable matches the placeholders that an error may repeat. Other braces may be part
+// of a secret.
 var nameable = regexp.MustCompile(`\{(?:env\.[A-Za-z_][A-Za-z0-9_]*|file\./[^{}]+)\}`)
 
 func resolved(repl *caddy.Replacer, value string) (string, error) {
@@ -75,7 +75,7 @@ func resolved(repl *caddy.Replacer, value string) (string, error) {
 			break
 		}
 	}
-	// not the cause, which repeats what stands between the braces
+	// without the cause, which repeats the text between the braces
 	return "", fmt.Errorf("%s is empty or unknown: set what it stands for; a value that has braces itself goes into a variable, written {env.NAME} here",
 		cmp.Or(culprit, "a placeholder in it"))
 }
