@@ -1,5 +1,5 @@
-// Package address answers what several packages ask of hosts, origins and links, so
-// that all of them get the same answer.
+// Package address answers the questions that several packages have about hosts,
+// origins and links, so that all of them get the same answer.
 package address
 
 import (
@@ -22,9 +22,9 @@ func IsLoopback(host string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
-// Normal returns host[:port] as all spellings of one server have it: in lower case,
-// without a final dot, and without a port that is empty or the scheme's own (443
-// where secure, else 80).
+// Normal returns the one form of host[:port] that stands for all spellings of a server:
+// in lower case, without a final dot, and without a port that is empty or the scheme's
+// own (443 if secure, else 80).
 func Normal(host string, secure bool) string {
 	host = strings.ToLower(host)
 	name, port, err := net.SplitHostPort(host)
@@ -41,7 +41,7 @@ func Normal(host string, secure bool) string {
 	return name + ":" + port
 }
 
-// Server returns the host[:port] of u as Normal does.
+// Server returns the host[:port] of u in the form of Normal.
 func Server(u *url.URL) string { return Normal(u.Host, u.Scheme == "https") }
 
 // Name returns host[:port] without the port, and an IPv6 address without brackets.
@@ -98,7 +98,7 @@ func IsLink(s string) bool {
 }
 
 // IsPlain tells whether s holds none of the characters that browsers drop from an
-// address or take for others.
+// address or read as others.
 func IsPlain(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool {
 		return r == ' ' || unicode.IsControl(r) || strings.ContainsRune("\\\"'<>`", r)

@@ -43,7 +43,7 @@ func TestSpellingsOfOneServerAreOne(t *testing.T) {
 	}
 }
 
-// A link stands on a page as it is.
+// A link is written on a page as it is.
 func TestLinksThatABrowserWouldReadOtherwiseAreRefused(t *testing.T) {
 	for _, s := range []string{"https://www.example.com/help?a=b#c", "http://localhost", "/help", "/", "mailto:help@example.com", "tel:+33639980001"} {
 		if !IsLink(s) {
