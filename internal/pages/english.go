@@ -153,7 +153,7 @@ var english = &texts{
 	},
 }
 
-// networkAdviceEN helps where the operator did not see the right SIM card.
+// networkAdviceEN helps if the operator did not see the right SIM card.
 var networkAdviceEN = []string{
 	"Turn off Wi-Fi, so that the phone uses mobile data.",
 	"Turn off VPN, iCloud Private Relay and data saver.",

@@ -153,7 +153,7 @@ var french = &texts{
 	},
 }
 
-// networkAdviceFR helps where the operator did not see the right SIM card.
+// networkAdviceFR helps if the operator did not see the right SIM card.
 var networkAdviceFR = []string{
 	"Coupez le Wi-Fi, pour que le téléphone utilise les données mobiles.",
 	"Désactivez le VPN, le relais privé iCloud et l’économiseur de données.",

@@ -11,17 +11,17 @@ import (
 var (
 	// tags are the languages of the pages, the default first.
 	tags = []language.Tag{language.English, language.French}
-	// languages are their texts, by what Language returns.
+	// languages are their texts, by the name that Language returns.
 	languages = map[string]*texts{"en": english, "fr": french}
 )
 
 var matcher = language.NewMatcher(tags)
 
-// maxAcceptLanguage bounds what is parsed of a header, in bytes.
+// maxAcceptLanguage bounds the part of a header that is parsed, in bytes.
 const maxAcceptLanguage = 200
 
-// Language picks the language of a page by an Accept-Language header, such as en;
-// the default if there is none that the header wants.
+// Language returns the language of a page, such as "en", that fits an Accept-Language
+// header best. If none fits, or the header is invalid, it returns the default.
 func Language(acceptLanguage string) string {
 	if len(acceptLanguage) > maxAcceptLanguage {
 		end := strings.LastIndexByte(acceptLanguage[:maxAcceptLanguage], ',')

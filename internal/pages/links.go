@@ -15,7 +15,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/address"
 )
 
-// checkLink returns raw as a link for a page. It may be empty.
+// checkLink returns raw as a link for a page, or an error that says how to write one.
+// raw may be empty.
 func checkLink(raw string) (template.URL, error) {
 	if raw != "" && !address.IsLink(raw) {
 		return "", fmt.Errorf("%q is no link for a page; write it like https://www.example.com/help, /help, mailto:help@example.com or tel:+33639980001", raw)
@@ -38,8 +39,8 @@ var imageTypes = map[string]string{
 	".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
 }
 
-// loadLogo reads a logo: an https URL, or a local file, which is put into the page
-// itself so that visitors load nothing more.
+// loadLogo checks a logo, which is an https URL or a local file. A file becomes part
+// of the page, so that visitors load nothing more.
 func loadLogo(raw string) (logo, error) {
 	switch scheme, _, found := strings.Cut(raw, ":"); {
 	case raw == "":
@@ -53,7 +54,7 @@ func loadLogo(raw string) (logo, error) {
 	}
 }
 
-// policyHost matches what may be a host in a Content-Security-Policy. A blank or a
+// policyHost matches a host that may stand in a Content-Security-Policy. A blank or a
 // semicolon in it would change the policy.
 var policyHost = regexp.MustCompile(`^[A-Za-z0-9.-]+(:[0-9]+)?$`)
 

@@ -37,8 +37,8 @@ type Options struct {
 	Dir string
 	// Brand is the site's name, or empty.
 	Brand string
-	// Recipient is the name of whoever is sent the number, see verifier.Verifier;
-	// if empty, pages speak of a verification service.
+	// Recipient is the name of the company that gets the number, see
+	// verifier.Verifier; if empty, pages speak of a verification service.
 	Recipient string
 	// Logo is a local image file, which becomes part of every page, or an https
 	// URL; empty: none.
@@ -69,15 +69,15 @@ type Data struct {
 	Known bool
 	// Masked is the known number with its middle digits hidden.
 	Masked string
-	// ContinueURL is the way on for a visitor who is still verified, or empty.
+	// ContinueURL is the link for a visitor who is still verified to go on, or empty.
 	ContinueURL string
 	// SessionTTL is how long the outcome is kept; if 0, the page does not say.
 	SessionTTL time.Duration
 	// RetryAfter is how long to wait before another attempt; if 0, the page does
 	// not say.
 	RetryAfter time.Duration
-	// RefreshURL is where the wait page goes by itself after RefreshAfter: after a
-	// second at least, unless Done.
+	// RefreshURL is the address that the wait page opens by itself after
+	// RefreshAfter, rounded up to seconds: at least one second, unless Done.
 	RefreshURL   string
 	RefreshAfter time.Duration
 	// Done says that the visitor is verified and about to go on.
@@ -107,9 +107,9 @@ type Pages struct {
 	templates map[Name]*template.Template
 }
 
-// New checks the options, reads the logo and the templates, and renders every page
-// once if there are templates of one's own. An error says which file or option is
-// wrong and what to write instead.
+// New checks the options, and reads the logo and the templates. If Options.Dir is set,
+// it tries out every page. An error says which file or option is wrong, and what to
+// write instead.
 func New(o Options) (*Pages, error) {
 	p := &Pages{site: view{Brand: o.Brand, Recipient: o.Recipient}, templates: make(map[Name]*template.Template)}
 	for _, l := range []struct {
@@ -141,9 +141,8 @@ func New(o Options) (*Pages, error) {
 	return p, nil
 }
 
-// load parses a page and its frame. Each comes from dir if the file is there. A
-// page from dir may show the built-in content within its own, as the template
-// "builtin".
+// load parses a page and its frame. Each comes from dir if dir has the file. A page
+// from dir may include the built-in content, as the template "builtin".
 func load(dir string, name Name) (*template.Template, error) {
 	t := template.New(frame)
 	page := string(name) + ".html"
@@ -170,8 +169,8 @@ func load(dir string, name Name) (*template.Template, error) {
 	return t, nil
 }
 
-// addBuiltin adds the content of a built-in page to t. It stands under another
-// name than "content", so that a page that defines none is still found out.
+// addBuiltin adds the content of a built-in page to t, as the template "builtin". It
+// is not named "content", so that a page that defines no "content" is still an error.
 func addBuiltin(t *template.Template, page string) error {
 	text, err := read("", page)
 	if err != nil {
@@ -200,12 +199,13 @@ func read(dir, file string) (string, error) {
 	return read("", file)
 }
 
-// ImageSource returns what the Content-Security-Policy must allow as a source of
-// images, for the logo: data:, an origin, or "".
+// ImageSource returns the source of images that the Content-Security-Policy must allow
+// for the logo: "data:", an origin, or "" if there is no logo.
 func (p *Pages) ImageSource() string { return p.logo.policy }
 
 // Render renders a page into memory, so that an error never leaves half a page. An
-// unknown language gets English, an unknown code a general text.
+// unknown language gets English, an unknown code a general text. It fails for an
+// unknown name, and if a template fails.
 func (p *Pages) Render(name Name, data Data) ([]byte, error) {
 	t, ok := p.templates[name]
 	if !ok {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// texts are all texts of one language. A text with gaps (%s) says what goes into
-// them.
+// texts are all texts of one language. The comment of a text with gaps (%s) says what
+// goes into them.
 type texts struct {
 	words    words
 	nowhere  problem            // for an address without a page
@@ -41,7 +41,7 @@ type words struct {
 	Example   string // hint below the number field
 	Known     string // before a known number
 	Submit    string // the form's button
-	Data      string // who is sent the number: recipient
+	Data      string // who gets the number; gap: recipient
 	Verified  string // with a live session: the number is verified already
 	Continue  string // the link to go on with
 	WhatToDo  string // heading of the advice

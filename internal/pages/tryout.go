@@ -43,8 +43,8 @@ var (
 	returnField = regexp.MustCompile(`(?i)\sname=["']?return\b`)
 )
 
-// missing returns what a page lacks although visitors cannot go on without it, or
-// "".
+// missing returns the first element that the page lacks and that visitors need to go
+// on, or "".
 func missing(name Name, data Data, page []byte) string {
 	has := func(s string) bool { return bytes.Contains(page, []byte(s)) }
 	switch {
