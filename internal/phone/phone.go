@@ -31,13 +31,12 @@ type Number struct {
 
 // Rules say which numbers are accepted.
 type Rules struct {
-	// Region is the country (ISO 3166-1) that a number without a country code is
-	// of.
+	// Region is the country (ISO 3166-1) of numbers without a country code.
 	Region string
 	// Countries are those whose mobile numbers are accepted.
 	Countries []string
-	// Understands tells whether the provider, sent this number, takes it for this
-	// number and no other.
+	// Understands tells whether the provider, when it is sent this number,
+	// understands this number and no other.
 	Understands func(e164 string) bool
 }
 
@@ -48,14 +47,14 @@ func ValidRegion(s string) bool {
 }
 
 // TakenFor maps a country to another whose mobile numbers look the same: all its
-// numbers are taken for those of the other.
+// numbers are taken for those of the other. Source: the metadata of libphonenumber.
 var TakenFor = map[string]string{
 	"AX": "FI", "BL": "GP", "CC": "AU", "CX": "AU", "EH": "MA", "MF": "GP", "SJ": "NO", "VA": "IT",
 }
 
 // Parse reads what a person typed. A number without a country code is read as one
 // of rules.Region. If that country has no such number, the accepted countries are
-// tried: just one of them must have it, or the number could be somebody else's.
+// tried: exactly one of them must have it, or the number could be somebody else's.
 // Errors are ErrInvalid and ErrUnsupported.
 func Parse(input string, rules *Rules) (Number, error) {
 	input, ok := plain(strings.TrimSpace(input))
@@ -147,7 +146,7 @@ func inFrenchPlan(input, region string) (*phonenumbers.PhoneNumber, bool) {
 	return parsed, err == nil
 }
 
-// judge tells whether a number may be verified.
+// judge returns a number that may be verified; otherwise ErrInvalid or ErrUnsupported.
 func (r *Rules) judge(parsed *phonenumbers.PhoneNumber) (Number, error) {
 	if phonenumbers.IsPossibleNumberWithReason(parsed) != phonenumbers.IS_POSSIBLE {
 		return Number{}, ErrInvalid
@@ -186,7 +185,7 @@ func isMobile(n *phonenumbers.PhoneNumber) bool {
 }
 
 // Mask hides all digits except the country code, the first one and the last two:
-// +33 6 •• •• •• 01.
+// +33 6 •• •• •• 01. A number that cannot be read becomes ••••.
 func Mask(e164 string) string {
 	parsed, err := phonenumbers.Parse(e164, "")
 	if err != nil {

@@ -165,7 +165,7 @@ func TestKnownNumberOfATerritoryIsNotAStrangersMoroccanOne(t *testing.T) {
 	}
 }
 
-// The library knows which countries these are.
+// The library's metadata tells which countries these are.
 func TestCountriesWhoseNumbersAreAllAnothers(t *testing.T) {
 	for country, numbers := range mobiles(t) {
 		of := make(map[string]int)

@@ -70,12 +70,12 @@ var frenchPlan = map[string]string{
 // frenchCodes are the calling codes of the French plan.
 var frenchCodes = []string{"33", "262", "508", "590", "594", "596"}
 
-// shortOf508 is what one dials within the French plan before the numbers of
-// Saint-Pierre-et-Miquelon that have six digits. It is not part of the number.
+// shortOf508 is the prefix that one dials within the French plan before a six-digit
+// number of Saint-Pierre-et-Miquelon. It is not part of the number.
 const shortOf508 = "0508"
 
-// Wire writes a mobile number in the form in which a provider is sent it. It is not
-// ok if the provider, reading that form, would understand another number or none.
+// Wire writes a mobile number in a provider's format. ok is false if the provider,
+// reading that form, would understand another number or none.
 func Wire(e164 string, format Format) (wire string, ok bool) {
 	digits := strings.TrimPrefix(e164, "+")
 	switch format {
@@ -92,7 +92,8 @@ func Wire(e164 string, format Format) (wire string, ok bool) {
 	return wire, ok && back == e164
 }
 
-// FromWire reads a mobile number as a provider that takes the format does.
+// FromWire reads a mobile number as a provider with this format does. ok is false if
+// it is nobody's number.
 func FromWire(wire string, format Format) (e164 string, ok bool) {
 	switch format {
 	case National:
@@ -109,8 +110,8 @@ func FromWire(wire string, format Format) (e164 string, ok bool) {
 	}
 }
 
-// toFrench writes a number as it is dialled within the French plan; "" if its
-// calling code is not in the plan.
+// toFrench writes a number, given as digits with its calling code, as it is dialled
+// within the French plan; "" if the calling code is not in the plan.
 func toFrench(digits string) string {
 	for _, code := range frenchCodes {
 		rest, ok := strings.CutPrefix(digits, code)

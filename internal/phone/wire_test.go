@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The plan as a person reads it: what is dialled, and whose number that is.
+// The plan as a person reads it: the dialled digits, and the number in E.164.
 func TestFrenchPlanByHand(t *testing.T) {
 	for dialled, want := range map[string]string{
 		"0600000000":  "+33600000000", // metropolitan France
@@ -129,8 +129,9 @@ func mobiles(t *testing.T) map[string]*rapid.Generator[string] {
 	return all
 }
 
-// Numbers of every country, and their national parts under every other calling code:
-// those that are accepted have forms of their own, which are read back as they were.
+// Tries numbers of every country, and their national parts under every other calling
+// code. Each number that is accepted has a form of its own, which is read back as the
+// same number.
 func TestNumbersOfAllCountriesAreOneToOneWithWhatAProviderIsSent(t *testing.T) {
 	numbers := mobiles(t)
 	var countries, codes []string
@@ -178,8 +179,8 @@ func TestNumbersOfAllCountriesAreOneToOneWithWhatAProviderIsSent(t *testing.T) {
 	}
 }
 
-// The library's authors know the plan, too: nobody is locked out, and each number
-// goes out as its owner dials it.
+// Compares the plan with the library's metadata: no number is left out, and each is
+// sent as its owner dials it.
 func TestEveryMobileNumberOfTheFrenchCountriesHasANationalForm(t *testing.T) {
 	numbers := mobiles(t)
 	for _, country := range frenchCountries {
