@@ -15,7 +15,7 @@ import (
 	"syscall"
 )
 
-// Cause is why a call failed. There are no others than those below.
+// Cause is the reason why a call failed: one of the constants below.
 type Cause string
 
 // The causes.
@@ -42,8 +42,8 @@ func (c Cause) Is(target error) bool {
 	return (c == Canceled && target == context.Canceled) || (c == Timeout && target == context.DeadlineExceeded)
 }
 
-// causes tells which errors have which cause. The first match counts, so the most
-// specific come first.
+// causes maps errors to causes. The first match counts, so the most specific come
+// first.
 var causes = []struct {
 	cause Cause
 	of    func(error) bool
