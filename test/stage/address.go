@@ -51,8 +51,8 @@ func reserve() (addr string, release func(), err error) {
 // Port is the port of a host:port.
 func Port(addr string) string { return addr[strings.LastIndex(addr, ":")+1:] }
 
-// DialTo returns a dial function that reaches all names at one address, as DNS
-// would for a real site. What has another port is reached where it is.
+// DialTo returns a dial function that connects to addr for every name with the port
+// of addr, as DNS would for a real site. Other ports are reached as usual.
 func DialTo(addr string) DialFunc {
 	return func(ctx context.Context, network, asked string) (net.Conn, error) {
 		if Port(asked) == Port(addr) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Answer is a response whose body was read. Its status is 0 where none came.
+// Answer is a response whose body was read. Its status is 0 if none came.
 type Answer struct {
 	*http.Response
 	Body string
@@ -20,10 +20,10 @@ func answerOf(status int, header http.Header, body string) *Answer {
 	return &Answer{&http.Response{StatusCode: status, Header: header}, body}
 }
 
-// Location is where the answer redirects to; "" where it does not.
+// Location is the address that the answer redirects to; "" if it does not.
 func (a *Answer) Location() string { return a.Header.Get("Location") }
 
-// Path is that of the address that was asked for.
+// Path is the path of the request.
 func (a *Answer) Path() string { return a.Request.URL.Path }
 
 // Is checks a refusal's status and code.
@@ -36,7 +36,7 @@ func (a *Answer) Is(t testing.TB, status int, code string) {
 
 var dataCode = regexp.MustCompile(`<main[^>]* data-code="([^"]*)"|"code":"([^"]*)"`)
 
-// Code is the code that a page or a problem in JSON tells; "" where there is none.
+// Code is the code in a page or in a JSON problem; "" if there is none.
 func (a *Answer) Code() string {
 	if m := dataCode.FindStringSubmatch(a.Body); m != nil {
 		return m[1] + m[2]
@@ -44,7 +44,7 @@ func (a *Answer) Code() string {
 	return ""
 }
 
-// RetryAfter checks when the answer says to come again, in whole seconds.
+// RetryAfter checks that the header Retry-After is from least to most.
 func (a *Answer) RetryAfter(t testing.TB, least, most time.Duration) {
 	t.Helper()
 	seconds, err := strconv.Atoi(a.Header.Get("Retry-After"))
@@ -55,7 +55,7 @@ func (a *Answer) RetryAfter(t testing.TB, least, most time.Duration) {
 
 var refresh = regexp.MustCompile(`(?i)<meta http-equiv="refresh" content="\d+; ?url=([^"]+)"`)
 
-// Refresh is where a page sends its visitor by itself; "" where it stays.
+// Refresh is the address that a page opens by itself; "" if it stays.
 func (a *Answer) Refresh() string {
 	if m := refresh.FindStringSubmatch(a.Body); m != nil {
 		return html.UnescapeString(m[1])
@@ -63,7 +63,7 @@ func (a *Answer) Refresh() string {
 	return ""
 }
 
-// Cookie is the value of a cookie that the answer sets; "" where it does not.
+// Cookie is the value of a cookie that the answer sets; "" if it does not.
 func (a *Answer) Cookie(name string) string {
 	for _, line := range a.Header["Set-Cookie"] {
 		if value, ok := strings.CutPrefix(line, name+"="); ok {

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// The gate's cookies, unless the site is by https or names them itself.
+// The names of the gate's cookies on a site that is served by http and sets no
+// cookie_name.
 const (
 	SessionCookie = "number-verify"
 	BrowserCookie = "number-verify-browser"
@@ -24,7 +25,8 @@ func (v *Visitor) urlOf(address string) *url.URL {
 	return u
 }
 
-// Cookies are those that are sent to an address, by name.
+// Cookies returns the values of the cookies that the browser sends to an address, by
+// name.
 func (v *Visitor) Cookies(address string) map[string]string {
 	v.T.Helper()
 	values := make(map[string]string)
@@ -34,13 +36,15 @@ func (v *Visitor) Cookies(address string) map[string]string {
 	return values
 }
 
-// Cookie is the value of one that is sent to the site; "" where there is none.
+// Cookie returns the value of a cookie that the browser sends to the site; "" if there
+// is none.
 func (v *Visitor) Cookie(name string) string {
 	v.T.Helper()
 	return v.Cookies("/")[name]
 }
 
-// CookieField is what is sent to the site, as a field: "Cookie: a=b; c=d".
+// CookieField returns all cookies that the browser sends to the site, as a field:
+// "Cookie: a=b; c=d".
 func (v *Visitor) CookieField() string {
 	v.T.Helper()
 	var all []string
@@ -56,27 +60,28 @@ func (v *Visitor) Plant(name, value string) {
 	v.PlantAt("/", &http.Cookie{Name: name, Value: value, Path: "/"})
 }
 
-// PlantAt sets cookies as an answer from an address would.
+// PlantAt sets cookies as an answer from the address would.
 func (v *Visitor) PlantAt(address string, cookies ...*http.Cookie) {
 	v.T.Helper()
 	v.Client.Jar.SetCookies(v.urlOf(address), cookies)
 }
 
-// Drop loses a cookie of the site.
+// Drop removes a cookie of the site.
 func (v *Visitor) Drop(name string) {
 	v.T.Helper()
 	v.PlantAt("/", &http.Cookie{Name: name, MaxAge: -1, Path: "/"})
 }
 
-// Keep returns what brings back all cookies of the site as they are now.
+// Keep returns a function that restores all cookies of the site as they are now.
 func (v *Visitor) Keep() (restore func()) {
 	v.T.Helper()
 	kept := v.Client.Jar.Cookies(v.urlOf("/"))
 	return func() { v.PlantAt("/", kept...) }
 }
 
-// Tab is another tab of the same browser, with its browser cookie of an address and
-// a session, or none: as if the answers to its other tabs had not arrived yet.
+// Tab returns another tab of the same browser, as if answers to the other tabs had not
+// arrived yet. It has only the browser's cookie for an address, and the given session
+// unless that is "".
 func (v *Visitor) Tab(address, session string) *Visitor {
 	v.T.Helper()
 	tab := v.Stage.VisitorAt(v.T, v.Origin)
@@ -89,7 +94,7 @@ func (v *Visitor) Tab(address, session string) *Visitor {
 	return tab
 }
 
-// Thief is another browser with one cookie of somebody's.
+// Thief returns another browser that has one stolen cookie.
 func (s *Stage) Thief(name, value string) *Visitor {
 	s.T.Helper()
 	thief := s.Visitor()

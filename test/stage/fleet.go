@@ -22,7 +22,7 @@ type Fleet struct {
 	next atomic.Int64
 }
 
-// Node is one of them.
+// Node is one Caddy of a fleet.
 type Node struct {
 	*Process
 	// Addr is its own host:port, past the balancer.
@@ -30,8 +30,8 @@ type Node struct {
 	admin string
 }
 
-// NewFleet starts n nodes with a site, in which NODE is the port of each, and CACHE
-// the line or block of its cache.
+// NewFleet starts n nodes that serve site. In site, NODE stands for the port of the
+// node, and CACHE for cache, a line or block of the Caddyfile.
 func NewFleet(t testing.TB, options simulator.Options, n int, site, cache string) *Fleet {
 	t.Helper()
 	f := &Fleet{Stage: New(t, options)}
@@ -41,7 +41,7 @@ func NewFleet(t testing.TB, options simulator.Options, n int, site, cache string
 			r.SetURL(&url.URL{Scheme: "http", Host: node.Addr})
 			r.Out.Host = r.In.Host
 		},
-		// no connection outlives a node, or is another test's to close
+		// no connection outlives a node, or is left for another test to close
 		Transport:    &http.Transport{DisableKeepAlives: true},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	})
@@ -53,8 +53,8 @@ func NewFleet(t testing.TB, options simulator.Options, n int, site, cache string
 	return f
 }
 
-// AddNode starts another node. One that is no gate logs at INFO: reverse_proxy tells
-// operators' addresses at DEBUG.
+// AddNode starts another node. A node without the gate logs at INFO, because
+// reverse_proxy logs operators' addresses at DEBUG.
 func (f *Fleet) AddNode(site, cache string) *Node {
 	f.T.Helper()
 	node := &Node{Addr: FreeAddr(f.T), admin: FreeAddr(f.T)}
@@ -83,8 +83,8 @@ func (n *Node) Reload() {
 	}
 }
 
-// On has the balancer send everything to that node from now on.
+// On has the balancer send everything to one node from now on, counted from 0.
 func (f *Fleet) On(node int) { f.next.Store(int64(node)) }
 
-// OnNext has it send everything to the next one.
+// OnNext has the balancer send everything to the next node from now on.
 func (f *Fleet) OnNext() { f.next.Add(1) }

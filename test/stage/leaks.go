@@ -11,14 +11,15 @@ import (
 	"sync"
 )
 
-// secrets collects what must not be logged or shown, and what was shown.
+// secrets collects the values that must not be logged or shown, and the answers that
+// were shown.
 type secrets struct {
 	mu     sync.Mutex
 	values map[string]bool
 	pages  bytes.Buffer
 }
 
-// Add has values searched for when the test ends. Those of less than 8 bytes would
+// Add has values searched for when the test ends. Values of less than 8 bytes would
 // be found anywhere, and are left out.
 func (s *secrets) Add(values ...string) {
 	s.mu.Lock()
@@ -34,7 +35,7 @@ func (s *secrets) Add(values ...string) {
 	}
 }
 
-// addNumbers adds the fictional numbers in every spelling that is one string.
+// addNumbers adds a hundred fictional numbers, in each of their spellings.
 func (s *secrets) addNumbers() {
 	for i := range 100 {
 		end := fmt.Sprintf("%02d", i)
@@ -42,7 +43,7 @@ func (s *secrets) addNumbers() {
 	}
 }
 
-// In are the secrets that a text holds, each with what stands around it.
+// In returns the secrets that a text holds, each with the text around it.
 func (s *secrets) In(text []byte) map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,8 +56,8 @@ func (s *secrets) In(text []byte) map[string]string {
 	return found
 }
 
-// shown keeps what the gate or the site showed. Cookies and the way to the operator
-// are how the protocol works; everything else must hold no secret.
+// shown keeps an answer of the gate or the site, without the parts that must hold
+// secrets: cookies and the link to the operator.
 func (s *secrets) shown(response *http.Response, body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,11 +74,11 @@ func (s *secrets) shown(response *http.Response, body []byte) {
 	s.pages.Write(body)
 }
 
-// AlsoSearch has a file searched for secrets when the test ends that is no log of
-// the stage's Caddys.
+// AlsoSearch has one more file, beside the logs of the stage's Caddys, searched for
+// secrets when the test ends.
 func (s *Stage) AlsoSearch(file string) { s.alsoSearched = append(s.alsoSearched, file) }
 
-// Log is what all Caddys have logged so far.
+// Log returns the logs of all Caddys so far.
 func (s *Stage) Log() string {
 	s.T.Helper()
 	return s.read(append(s.nodeLogs, s.LogFile))
@@ -96,7 +97,7 @@ func (s *Stage) read(files []string) string {
 	return all.String()
 }
 
-// Logged is how often a text stands in the log.
+// Logged counts how often a text is in the logs.
 func (s *Stage) Logged(text string) int {
 	s.T.Helper()
 	return strings.Count(s.Log(), text)
@@ -107,10 +108,10 @@ type Entry struct {
 	Level, Logger, Msg, Code, Client, Attempt string
 }
 
-// isGates tells whether the gate wrote it.
+// isGates tells whether the gate wrote the entry.
 func (e Entry) isGates() bool { return strings.HasPrefix(e.Logger, "http.handlers.number_verify") }
 
-// Entries are the gate's lines with a message.
+// Entries returns the gate's log entries with a message.
 func (s *Stage) Entries(msg string) []Entry {
 	s.T.Helper()
 	var found []Entry
@@ -142,8 +143,8 @@ func (s *Stage) verifyNothingLeaked() {
 	}
 }
 
-// verifyLine checks that a line of the log is one that Caddy wrote itself, tells of
-// no panic, and, where it is the gate's, holds no number in any spelling.
+// verifyLine checks that a line of the log was written by Caddy and reports no panic,
+// and that a line of the gate holds no number in any spelling.
 func (s *Stage) verifyLine(line string) {
 	var e Entry
 	if err := json.Unmarshal([]byte(line), &e); err != nil || e.Level == "" {

@@ -13,15 +13,15 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-// Binary is the Caddy that processes run, an absolute path; "" for one of the test's
-// own modules, for which TestMain has to call Main.
+// Binary is the absolute path of the Caddy that processes run. If it is "", the test
+// binary itself is that Caddy, and its TestMain must call Main.
 var Binary string
 
-// isCaddy has a test binary be Caddy.
+// isCaddy is the environment variable that makes a test binary run as Caddy.
 const isCaddy = "STAGE_IS_CADDY"
 
-// Main is to be called first by TestMain: where the process was started as a Caddy,
-// it is one, with the command line that it was given, and does not return.
+// Main must be the first call in TestMain. If the process was started as a Caddy, Main
+// runs Caddy with the process's command line, and does not return.
 func Main() {
 	if os.Getenv(isCaddy) != "" {
 		caddycmd.Main()
@@ -39,7 +39,7 @@ type Process struct {
 	ended  chan error
 }
 
-// newProcess prepares a Caddy of an expanded Caddyfile, and does not start it.
+// newProcess prepares a Caddy with an expanded Caddyfile, and does not start it.
 func newProcess(t testing.TB, caddyfile string, serves func() bool) *Process {
 	t.Helper()
 	p := &Process{t: t, file: filepath.Join(t.TempDir(), "Caddyfile"), serves: serves}
@@ -114,5 +114,5 @@ func (p *Process) Kill() {
 	p.cmd = nil
 }
 
-// PID is that of the process.
+// PID returns the id of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }

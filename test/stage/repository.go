@@ -9,8 +9,8 @@ import (
 	"github.com/numberverify/caddy-number-verify/test/manual"
 )
 
-// Caddyfiles are all of the repository by name: the files by their path from the
-// root, and the blocks of the documentation by page and first line, such as
+// Caddyfiles returns all Caddyfiles of the repository by name: a file by its path from
+// the root, and a block of the documentation by its page and first line, such as
 // "README.md: www.example.com {".
 func Caddyfiles(t testing.TB) map[string]string {
 	t.Helper()

@@ -1,7 +1,6 @@
-// Package stage is what tests of a whole gate act on: a real Caddy, a site behind
-// it that notes what it is asked for, the simulator as provider, and visitors. All
-// of it is on loopback. When a test ends, nothing secret may stand in anything that
-// was logged or shown.
+// Package stage sets up tests of a whole gate: a real Caddy, a site behind it that
+// records its requests, the simulator as provider, and visitors, all on loopback.
+// When a test ends, the logs and the answers are searched for secrets.
 //
 //	s := stage.New(t, simulator.Options{})
 //	s.Load(`http://SITE {
@@ -57,9 +56,9 @@ type Stage struct {
 	MayPanic bool
 
 	Secrets secrets
-	// isWatched says that visitors are honest: what they hold is secret.
+	// isWatched says that visitors are honest, so that their cookies are secret.
 	isWatched bool
-	// nodeLogs are those of Caddys in other processes.
+	// nodeLogs are the logs of Caddys in other processes.
 	nodeLogs, alsoSearched []string
 	// loads counts how often Caddy was loaded in this process.
 	loads atomic.Int32
@@ -94,8 +93,8 @@ func New(t testing.TB, options simulator.Options) *Stage {
 	return s
 }
 
-// Hostile sets up a stage for those who put texts where they do not belong, the
-// provider among them: secret is only what the test adds to Secrets.
+// Hostile sets up a stage on which visitors and the provider may send any text. Besides
+// the client secret, only values that the test adds to Secrets are secret.
 func Hostile(t testing.TB, provider http.Handler) *Stage {
 	t.Helper()
 	s := set(t)
@@ -129,9 +128,8 @@ func (s *Stage) Fill(text string) string {
 	return strings.NewReplacer("SITE", s.Addr, "SECURE", s.Secure).Replace(text)
 }
 
-// Expand fills in SITE and SECURE, UPSTREAM, PROVIDER, and PORT, which is that of
-// SITE. VERIFIER is a whole block, whose calls may take their time on a machine that
-// has much else to do.
+// Expand fills in SITE, SECURE, UPSTREAM, PROVIDER, PORT (the port of SITE) and
+// VERIFIER, a whole block with a timeout long enough for a busy machine.
 func (s *Stage) Expand(caddyfile string) string {
 	return strings.NewReplacer(
 		"VERIFIER", `verifier dqe {
@@ -146,7 +144,8 @@ func (s *Stage) Expand(caddyfile string) string {
 	).Replace(caddyfile)
 }
 
-// logSettings are the documentation's, at a level of the test's choice.
+// logSettings are the log settings of the documentation, with gaps for the file and the
+// level.
 const logSettings = `log {
 		output file %s
 		level %s
@@ -173,8 +172,9 @@ const logSettings = `log {
 		}
 	}`
 
-// caddyfile returns a whole Caddyfile, expanded: with no admin endpoint but the one
-// given, nothing outside the test's folder, and a log, unless global brings its own.
+// caddyfile returns a whole Caddyfile, expanded. Caddy then has only the given admin
+// endpoint, writes nothing outside the test's folder, and logs to logFile unless global
+// configures another log.
 func (s *Stage) caddyfile(admin, logFile, global, sites string) string {
 	log := ""
 	if !strings.Contains(global, "log {") {
@@ -207,7 +207,7 @@ func (s *Stage) LoadWith(global, sites string) {
 	}
 }
 
-// TryLoad is LoadWith where Caddy may refuse.
+// TryLoad is LoadWith, but returns the error if Caddy refuses the configuration.
 func (s *Stage) TryLoad(global, sites string) error {
 	config, err := Adapt(s.caddyfile("off", s.LogFile, global, sites))
 	if err != nil {
@@ -225,7 +225,7 @@ func (s *Stage) Stop() {
 	}
 }
 
-// Adapt makes the JSON of a Caddyfile, which errors call "Caddyfile".
+// Adapt returns the JSON of a Caddyfile. Errors call the file "Caddyfile".
 func Adapt(caddyfile string) ([]byte, error) {
 	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), map[string]any{"filename": "Caddyfile"})
 	return config, err
@@ -240,7 +240,7 @@ func Validate(config []byte) error {
 	return caddy.Validate(&parsed)
 }
 
-// Parameter is a parameter of an address; "" where there is none.
+// Parameter returns a query parameter of an address; "" if there is none.
 func Parameter(address, name string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -249,7 +249,7 @@ func Parameter(address, name string) string {
 	return u.Query().Get(name)
 }
 
-// FreshToken fetches a token of the provider for an attempt of one's own.
+// FreshToken fetches a new token from the provider, for an attempt by hand.
 func (s *Stage) FreshToken() string {
 	s.T.Helper()
 	resp, err := http.PostForm(s.ProviderURL+"/ACCESS_TOKEN/", url.Values{
@@ -263,5 +263,5 @@ func (s *Stage) FreshToken() string {
 	return attempts[len(attempts)-1].Token
 }
 
-// Starts is how many starts have reached the provider.
+// Starts returns how many starts have reached the provider.
 func (s *Stage) Starts() int { return s.Provider.Calls().Start }

@@ -6,8 +6,8 @@ import "net/http"
 // comes from.
 const FromAnywhere = "servers {\n\t\t\ttrusted_proxies static 127.0.0.1/8\n\t\t}"
 
-// From is a visitor at an address, on the form. The site is loaded with
-// FromAnywhere.
+// From returns a visitor who comes from an address and has opened the form. The site
+// must be loaded with FromAnywhere.
 func (s *Stage) From(address string) *Visitor {
 	s.T.Helper()
 	v := s.Visitor()
@@ -27,7 +27,7 @@ func (v *Visitor) Always(name string, value func() string) {
 	})
 }
 
-// At is the same browser, whose requests for the site go to another address.
+// At returns the same browser, but its requests for the site go to another address.
 func (v *Visitor) At(addr string) *Visitor {
 	there, client, site := *v, *v.Client, v.urlOf("/").Host
 	client.Transport = RoundTripper(func(r *http.Request) (*http.Response, error) {
@@ -41,14 +41,14 @@ func (v *Visitor) At(addr string) *Visitor {
 	return &there
 }
 
-// Resolve reaches all names of the site's port at the site's address, as DNS would.
+// Resolve makes every name with the site's port lead to the site, as DNS would.
 func (v *Visitor) Resolve() {
 	v.transport.DialContext = DialTo(v.Stage.Addr)
 }
 
-// retried sends requests again whose connection a reload broke: the kernel resets
-// those that wait for a listener that is closed. Nothing may be billed or lost by
-// that.
+// retried sends a request again if a reload broke its connection: the kernel resets
+// connections that wait for a listener that is closed. Such a retry must not bill or
+// lose anything.
 func (s *Stage) retried(next http.RoundTripper) http.RoundTripper {
 	return RoundTripper(func(r *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(r)

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// Upstream is the site behind the gate. It believes what it is told, as sites do,
-// and keeps every request that reaches it.
+// Upstream is the site behind the gate. It trusts its requests, as sites do, and keeps
+// every request that reaches it.
 type Upstream struct {
 	// Addr is its host:port.
 	Addr string
-	// Page answers; by default "upstream saw" with method and target.
+	// Page answers requests. Default: "upstream saw" with method and target.
 	Page http.HandlerFunc
 
 	mu  sync.Mutex
@@ -30,7 +30,7 @@ type Received struct {
 	Trailer http.Header
 }
 
-// String names the request.
+// String returns the method and the target of the request.
 func (r *Received) String() string { return r.Method + " " + r.RequestURI }
 
 func newUpstream(t testing.TB) *Upstream {
@@ -64,7 +64,7 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = stream.Flush()
 }
 
-// Take returns what has arrived and forgets it.
+// Take returns the requests that have arrived since the last call.
 func (u *Upstream) Take() []*Received {
 	u.mu.Lock()
 	defer u.mu.Unlock()

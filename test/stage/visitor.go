@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// The visitor's number, as it is typed and as the site is told it.
+// The visitor's number, as it is typed and as the site gets it.
 const (
 	TypedNumber    = "06 39 98 00 01"
 	VisitorsNumber = "+33639980001"
@@ -27,16 +27,16 @@ type Visitor struct {
 	T      testing.TB
 	Stage  *Stage
 	Client *http.Client
-	// Origin is where paths without a host are.
+	// Origin is the scheme and host for addresses that are only a path.
 	Origin string
 
 	transport *http.Transport
 }
 
-// Visitor comes to the site by http, without any cookie.
+// Visitor returns a new visitor of the site by http, without any cookie.
 func (s *Stage) Visitor() *Visitor { return s.VisitorAt(s.T, s.URL("")) }
 
-// VisitorAt comes to an origin of the site, and tells t of failures.
+// VisitorAt returns a new visitor of an origin of the site, who tells t of failures.
 func (s *Stage) VisitorAt(t testing.TB, origin string) *Visitor {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
@@ -91,8 +91,8 @@ func (v *Visitor) Do(r *http.Request) *Answer {
 	return &Answer{response, string(body)}
 }
 
-// Request is one by a navigation to a path of the site, or to a whole address.
-// Fields are "Name: value", and take the place of the browser's own.
+// Request returns the request of a navigation to a path of the site, or to a whole
+// address. Fields are "Name: value", and replace the browser's own.
 func (v *Visitor) Request(method, address string, body io.Reader, fields ...string) *http.Request {
 	v.T.Helper()
 	if strings.HasPrefix(address, "/") {
@@ -115,7 +115,7 @@ func setFields(r *http.Request, fields []string) {
 	}
 }
 
-// Open loads a path of the site, or a whole address, without following.
+// Open loads a path of the site, or a whole address, and follows no redirect.
 func (v *Visitor) Open(address string, fields ...string) *Answer {
 	v.T.Helper()
 	return v.Do(v.Request(http.MethodGet, address, nil, fields...))
@@ -148,7 +148,7 @@ func (v *Visitor) Follow(a *Answer) *Answer {
 	return nil
 }
 
-// next opens what an answer leads to.
+// next opens an address that an answer leads to, which may be relative.
 func (v *Visitor) next(a *Answer, address string) *Answer {
 	v.T.Helper()
 	next, err := a.Request.URL.Parse(address)
@@ -197,7 +197,8 @@ func (v *Visitor) Submit(form *Answer, number string) *Answer {
 	return v.Post(action.String(), url.Values{"number": {number}, "return": {html.UnescapeString(m[2])}})
 }
 
-// Start goes from a protected path, by the form, to the operator's door.
+// Start opens a protected path and submits the form there. The answer leads to the
+// operator.
 func (v *Visitor) Start(path, number string) *Answer {
 	v.T.Helper()
 	form := v.Follow(v.Open(path))
@@ -207,13 +208,14 @@ func (v *Visitor) Start(path, number string) *Answer {
 	return v.Submit(form, number)
 }
 
-// Press posts what the form would, without looking at it.
+// Press posts the same as the form would, without opening the form.
 func (v *Visitor) Press(number, back string) *Answer {
 	v.T.Helper()
 	return v.Post("/.number-verify/start", url.Values{"number": {number}, "return": {back}})
 }
 
-// Link is the operator's, of a fresh attempt that leads to a protected path.
+// Link starts an attempt that leads to a protected path, and returns the operator's
+// link.
 func (v *Visitor) Link(path, number string) string {
 	v.T.Helper()
 	v.Open("/.number-verify/")
@@ -224,8 +226,8 @@ func (v *Visitor) Link(path, number string) string {
 	return a.Location()
 }
 
-// Callback is the address that the operator sends the visitor of a fresh attempt
-// back to.
+// Callback starts an attempt, opens the operator's link, and returns the callback
+// address that the operator redirects to.
 func (v *Visitor) Callback(path, number string) string {
 	v.T.Helper()
 	return v.Open(v.Link(path, number)).Location()
@@ -262,7 +264,8 @@ func (v *Visitor) Passes(path string) {
 	}
 }
 
-// Refused checks that it does not, and returns the answer.
+// Refused checks that the visitor's request does not reach the upstream, and returns
+// the answer.
 func (v *Visitor) Refused(path string) *Answer {
 	v.T.Helper()
 	v.Stage.Upstream.Take()
@@ -279,7 +282,7 @@ func (v *Visitor) SignOut() *Answer {
 	return v.Post("/.number-verify/sign-out", nil)
 }
 
-// Status is what the gate tells a script of the visitor.
+// Status is the answer to a script that asks the gate for the visitor's status.
 type Status struct {
 	Verified  bool
 	Code      string
@@ -288,7 +291,7 @@ type Status struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// Status asks for it.
+// Status asks the gate for the visitor's status.
 func (v *Visitor) Status() Status {
 	v.T.Helper()
 	a := v.Fetch("/.number-verify/status")

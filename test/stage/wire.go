@@ -15,25 +15,25 @@ import (
 const (
 	// Patience is how long one exchange may take.
 	Patience = 5 * time.Second
-	// brief is how long one may of which the server may not understand that it is
-	// over.
+	// brief is how long an exchange may take if the server may not notice that it
+	// is over.
 	brief = time.Second
 )
 
-// Request is one that goes out as it stands, however wrong it is.
+// Request is a request that is sent exactly as it is, even if it is malformed.
 type Request struct {
 	// Method is GET by default.
 	Method, Path string
-	// Host is what it is sent to: by default the site's own.
+	// Host is the host that the request names. Default: the site's own.
 	Host string
 	// Fields and Trailers are "Name: value".
 	Fields, Trailers []string
 	Body             string
-	// Header replaces all of this in HTTP/2 and 3.
+	// Header replaces all of this, except Trailers and Body, in HTTP/2 and 3.
 	Header [][2]string
 }
 
-// With returns the request with more fields.
+// With returns a copy of the request with more fields.
 func (r Request) With(fields ...string) Request {
 	r.Fields = append(r.Fields[:len(r.Fields):len(r.Fields)], fields...)
 	return r
@@ -60,7 +60,7 @@ var (
 	Wires    = []Wire{HTTP10, HTTP11, HTTP11S, H2C, HTTP2TLS, HTTP3}
 )
 
-// Send sends a request and returns the answer; its status is 0 where there is none.
+// Send sends a request and returns the answer; its status is 0 if none came.
 func (w Wire) Send(s *Stage, r Request) *Answer {
 	if r.Host == "" {
 		r.Host = s.Host(w)
@@ -75,7 +75,7 @@ func orNothing(a *Answer, err error) *Answer {
 	return a
 }
 
-// Host is the site's own, as reached by that wire.
+// Host returns the host:port of the site for a wire.
 func (s *Stage) Host(w Wire) string {
 	if w.IsSecure {
 		return s.Secure
@@ -83,7 +83,7 @@ func (s *Stage) Host(w Wire) string {
 	return s.Addr
 }
 
-// Origin is the site's, as reached by that wire.
+// Origin returns the origin of the site for a wire.
 func (s *Stage) Origin(w Wire) string {
 	if w.IsSecure {
 		return "https://" + s.Secure
@@ -91,13 +91,13 @@ func (s *Stage) Origin(w Wire) string {
 	return "http://" + s.Addr
 }
 
-// Get sends a GET by hand, in which nothing is cleaned or encoded.
+// Get sends a GET whose path and fields are neither cleaned nor encoded.
 func (s *Stage) Get(path string, fields ...string) *Answer {
 	return HTTP11.Send(s, Request{Path: path, Fields: fields})
 }
 
-// Raw sends text, filled in, to the http listener, and returns the first answer. It
-// waits for more that may come, so that all of it has happened.
+// Raw sends text, after Fill, to the http listener, and returns the first answer. It
+// then waits for further answers, so that the server has handled all of the text.
 func (s *Stage) Raw(text string) *Answer {
 	s.T.Helper()
 	conn, err := s.Dial(false, "")
@@ -109,7 +109,7 @@ func (s *Stage) Raw(text string) *Answer {
 	return orNothing(Talk(conn, s.Fill(text), brief))
 }
 
-// Dial connects to the site, by TLS with one protocol of ALPN or without.
+// Dial connects to the site: if secure, by TLS with the given ALPN protocol.
 func (s *Stage) Dial(secure bool, protocol string) (net.Conn, error) {
 	dialer := &net.Dialer{Timeout: Patience}
 	if !secure {
@@ -120,12 +120,14 @@ func (s *Stage) Dial(secure bool, protocol string) (net.Conn, error) {
 
 func (s *Stage) secureAddr() string { return "127.0.0.1:" + Port(s.Secure) }
 
-// trusting accepts the certificate of Caddy's own CA, which is of this test.
+// trusting returns a TLS configuration that accepts any certificate, such as that of
+// Caddy's own CA.
 func trusting(protocol string) *tls.Config {
 	return &tls.Config{ServerName: "localhost", InsecureSkipVerify: true, NextProtos: []string{protocol}}
 }
 
-// Talk sends text and reads the first answer of HTTP/1, and then what else comes.
+// Talk sends text and returns the first answer of HTTP/1. It also reads what comes
+// after it. lasts bounds the time for all of it.
 func Talk(conn net.Conn, text string, lasts time.Duration) (*Answer, error) {
 	if err := conn.SetDeadline(time.Now().Add(lasts)); err != nil {
 		return nil, err
@@ -167,8 +169,8 @@ func overHTTP1(version string, secure bool) func(*Stage, Request) (*Answer, erro
 	}
 }
 
-// Text is the request in HTTP/1. It ends the connection, unless its fields say what
-// becomes of that.
+// Text returns the request in HTTP/1. It adds "Connection: close", unless the fields
+// hold a Connection.
 func (r Request) Text(version string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %s\r\nHost: %s\r\n", r.method(), r.Path, version, r.Host)
@@ -194,8 +196,7 @@ func (r Request) Text(version string) string {
 	return b.String()
 }
 
-// HeaderOf are the request's fields as HTTP/2 and 3 have them: the first ones say
-// what is asked for.
+// HeaderOf returns the request's fields for HTTP/2 and 3, pseudo-header fields first.
 func (r Request) HeaderOf(scheme string) [][2]string {
 	if r.Header != nil {
 		return r.Header

@@ -25,7 +25,7 @@ func (v *Broken) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return v.OIDC.UnmarshalCaddyfile(d)
 }
 
-// failing is the step in which Broken fails, and how.
+// failing holds the step in which Broken fails, and how.
 var failing atomic.Pointer[failure]
 
 type failure struct {
@@ -33,9 +33,9 @@ type failure struct {
 	fail func(text string) error
 }
 
-// FailIn has Broken fail from now on in a step, which is "number", "start",
-// "callback" or "result": fail returns the error, or panics. It is given a text with
-// all that the step knows, secrets among it. With "" nothing fails.
+// FailIn has Broken fail from now on in a step: "number", "start", "callback" or
+// "result"; with "" nothing fails. fail returns the error, or panics. It gets a text
+// with all values of the step, secrets included.
 func FailIn(step string, fail func(text string) error) {
 	failing.Store(&failure{step, fail})
 }

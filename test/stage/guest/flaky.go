@@ -19,10 +19,10 @@ type Flaky struct {
 	IndexSecret string `json:"secret,omitempty"`
 }
 
-// How all caches of the kind behave, and how often one was opened.
+// The behaviour of all Flaky caches, and how many have been opened.
 var (
 	CacheIsDown  atomic.Bool
-	CachePanics  atomic.Bool // the next Replace does
+	CachePanics  atomic.Bool // in the next Replace
 	CachesOpened atomic.Int32
 )
 

@@ -17,7 +17,7 @@ import (
 )
 
 // OIDC is a third party's verifier, in the manner of OpenID Connect: the state is in
-// the URL, and a code in the callback is what proves.
+// the URL, and a code in the callback proves the number.
 type OIDC struct {
 	Issuer string `json:"issuer,omitempty"`
 }
@@ -73,12 +73,12 @@ func (*OIDC) Result(_ context.Context, state verifier.State) (verifier.Outcome, 
 	return verifier.Unknown, nil
 }
 
-// GoodCode is the one code that verifies. Of any other the verifier has nothing to
-// say, which must refuse.
+// GoodCode is the one code that verifies. For any other code the result is Unknown,
+// which the gate must refuse.
 const GoodCode = "good-code"
 
-// Issuer is who recognises visitors for OIDC: it sends each back with the code that
-// code returns for a state.
+// Issuer starts the provider of OIDC, and returns its address. It sends each visitor
+// back with the code that the function code returns for the state.
 func Issuer(t testing.TB, code func(state string) string) (address string) {
 	t.Helper()
 	var server *httptest.Server

@@ -16,15 +16,16 @@ import (
 // Scripted is a third party's verifier that needs a token for each attempt.
 type Scripted struct{ OIDC }
 
-// Script is what Scripted does beyond OIDC. A test may change it between visits.
+// Script changes what Scripted does. A test may change it between visits. Functions
+// that are nil change nothing.
 type Script struct {
-	// Token brings the token of an attempt; by default NewToken.
+	// Token returns the token of an attempt. Default: NewToken.
 	Token func() (*verifier.Token, error)
 	// Started changes what a start returns.
 	Started func(req verifier.StartRequest, s *verifier.Started)
-	// Callback refuses a callback.
+	// Callback returns the error with which callbacks are refused.
 	Callback func() error
-	// Starts is how many there were.
+	// Starts counts the starts.
 	Starts atomic.Int32
 }
 
@@ -35,7 +36,7 @@ func (s *Script) Play() { playing.Store(s) }
 
 var lastToken atomic.Int64
 
-// NewToken is a token that has served no attempt.
+// NewToken returns a token that has served no attempt.
 func NewToken() *verifier.Token {
 	return &verifier.Token{Value: fmt.Sprint("token-of-the-attempt-", lastToken.Add(1)), Remember: time.Now().Add(time.Hour)}
 }

@@ -1,4 +1,4 @@
-// Package wait waits in tests for what only real time brings.
+// Package wait lets tests wait for conditions that need real time.
 package wait
 
 import (
@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// patience is how long anything may take, on a machine that has much else to do.
+// patience is how long anything may take on a busy machine.
 const patience = 30 * time.Second
 
-// Until returns as soon as ok returns true, and fails the test where that takes too
-// long. What names the condition, as in "the server answers".
+// Until returns as soon as ok returns true, and fails the test if that takes too long.
+// what names the condition, as in "the server answers".
 func Until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
