@@ -39,7 +39,7 @@ type Number struct {
 // number, so here the start call answers 98; see also Simulator.SetCredits.
 //
 // Number 10 is verified although its visitor never comes back. A gate that asked
-// for the result without a callback would let him in, and tests would notice.
+// for the result without a callback would let them in, and tests would notice.
 var numbers = []Number{
 	{"06 39 98 00 01", "verified", "vérifié", outcome{}},
 	{"06 39 98 00 02", "the SIM card has another number", "la carte SIM a un autre numéro", mismatch},
