@@ -292,6 +292,39 @@ func TestClientIsHeldByBothOfItsWindows(t *testing.T) {
 	})
 }
 
+// Somebody with a /48 has 65,536 clients.
+func TestOneIPv6LineStartsNoMoreThanTenClients(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g := s.gate(defaultLimits)
+		for i := range 720 {
+			press(g, fmt.Sprintf("2001:db8:1:%x::1", i/60), ledger.NewID(), anyNumber(i))
+		}
+		if n := s.starts.Load(); n != 600 {
+			t.Errorf("%d starts reached the provider, want 600", n)
+		}
+		if !passes(g, "2001:db8:2::1", anyNumber(0)) {
+			t.Error("a neighbour is locked out")
+		}
+	})
+}
+
+func TestOneClientDoesNotTakeUpAllAttemptsInFlight(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		limits := defaultLimits
+		limits.Client = []quota.Rate{{Max: 1000, Window: time.Hour}}
+		g := s.gate(limits)
+		for i := range 210 {
+			press(g, "192.0.2.1", ledger.NewID(), anyNumber(i))
+		}
+		if got := press(g, "192.0.2.1", ledger.NewID(), anyNumber(999)); s.starts.Load() != 200 || got != "busy" {
+			t.Errorf("%d are in flight, and the next gets %s", s.starts.Load(), got)
+		}
+		if !passes(g, "198.51.100.1", anyNumber(0)) {
+			t.Error("there is none left for others")
+		}
+	})
+}
+
 func TestOneIPv6LineDoesNotLockANumber(t *testing.T) {
 	onStage(t, func(t *testing.T, s *stage) {
 		g := s.gate(defaultLimits)
