@@ -60,3 +60,14 @@ func TestErrorOfAVerifierKeepsItsTextAndWhetherTheVisitorWentAway(t *testing.T) 
 		}
 	}
 }
+
+// The operator of an error is logged as well.
+func TestOperatorOfAnErrorThatIsANumberIsNotTold(t *testing.T) {
+	p := New(plain{}, nil, nil, journal.New(zap.NewNop()))
+	for operator, want := range map[string]string{"+33 6 39 98 00 01": "", "SFR\n{}": "", " SFR ": "SFR"} {
+		err := p.guarded("result", func() error { return &verifier.Error{Call: "result", Operator: operator} })
+		if fit, ok := errors.AsType[*verifier.Error](err); !ok || fit.Operator != want {
+			t.Errorf("%q is told as %q", operator, fit.Operator)
+		}
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
 func TestOperatorNamesThatAreNames(t *testing.T) {
@@ -28,6 +30,21 @@ func TestOperatorNamesThatAreNumbersTokensOrMarkup(t *testing.T) {
 	} {
 		if got := OperatorName(name); got != "" {
 			t.Errorf("%q passes as %q", name, got)
+		}
+	}
+}
+
+// A token may be short, and look like a name.
+func TestOperatorNameThatRevealsATokenIsNone(t *testing.T) {
+	req := verifier.StartRequest{CallbackURL: "https://www.example.com/.number-verify/callback", State: "statestatestate"}
+	for name, hidden := range map[string]string{"SFR tokentoken": "the token", "SFR StateStateState": "the state", "hidden-one": "what the verifier hides", "SFR": ""} {
+		started := &verifier.Started{URL: "https://operator.example/", Operator: name, Hidden: []string{"hidden-one"}}
+		got, err := checked(started, req, &verifier.Token{Value: "tokentoken"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (got.Operator == "") != (hidden != "") {
+			t.Errorf("%q becomes %q: it reveals %q", name, got.Operator, hidden)
 		}
 	}
 }
