@@ -176,7 +176,8 @@ func TestKnownNumberIsMaskedVerifiedAndHeldToTheSession(t *testing.T) {
 	if a := visitor.Open("/account/"); a.StatusCode != 303 || len(w.Upstream.Take()) != 0 {
 		t.Errorf("another number passes: %d", a.StatusCode)
 	}
-	phone = "{env.HOME}"
+	t.Setenv("TEST_PHONE", "06 39 98 00 01")
+	phone = "{env.TEST_PHONE}"
 	if a := visitor.Follow(visitor.Open("/account/")); a.Code() != "number_invalid" {
 		t.Errorf("an expression as number: %q", a.Code())
 	}
