@@ -405,6 +405,23 @@ func TestVerifiedAnswerIsForNoSharedCacheWhateverTheSiteSays(t *testing.T) {
 	}
 }
 
+// A shared cache would give one who is verified the page of one who is not.
+func TestAnswerOfAnOptionalGateDependsOnTheCookieForStrangersToo(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	w.Load(strings.Replace(account, "result_wait 3s", "optional", 1))
+	visitor := w.Visitor()
+	stranger := visitor.Open("/account/")
+	visitor.Verify("/.number-verify/?return=/account/", stage.TypedNumber)
+	for name, a := range map[string]*stage.Answer{"a stranger": stranger, "who is verified": visitor.Open("/account/")} {
+		if vary := strings.Join(a.Header["Vary"], ", "); a.StatusCode != http.StatusOK || vary != "Cookie" {
+			t.Errorf("%s: %d, Vary: %s", name, a.StatusCode, vary)
+		}
+	}
+	if got := w.Upstream.Take(); len(got) != 3 || got[0].Header["X-Verified-Number"] != nil || got[2].Header["X-Verified-Number"] == nil {
+		t.Errorf("arrived: %v", got)
+	}
+}
+
 // The safe form of docs/matchers.md: the directive stands before what Caddy chooses
 // by path.
 func TestSafeFormGatesWhatAPublicHandleWouldServe(t *testing.T) {
