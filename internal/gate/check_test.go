@@ -103,3 +103,25 @@ func TestSessionThatWasIdleTooLongForOneRouteDoesNotPassIt(t *testing.T) {
 		}
 	})
 }
+
+// Without a public_url the gate cannot know its addresses, and a stranger chooses Host.
+func TestGateWithoutAnOriginServesLoopbackAlone(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g := s.gateWith(func(cfg *Config) { cfg.Origins = nil })
+		browser := ledger.NewID()
+		for _, host := range []string{"evil.example", "localhost.evil.example", "192.0.2.1:8080", "localhost@evil.example", ""} {
+			for _, r := range []*http.Request{startRequest("192.0.2.1", anyNumber(1), "/account/"), at(http.MethodGet, "/.number-verify/")} {
+				r.Host = host
+				if w := visit(g, r, browser); w.Code != http.StatusMisdirectedRequest || len(w.Result().Cookies()) != 0 {
+					t.Errorf("%s at %q answers %d with cookies %v", r.URL.Path, host, w.Code, w.Result().Cookies())
+				}
+			}
+		}
+		if n := s.starts.Load(); n != 0 {
+			t.Errorf("%d starts reached the provider", n)
+		}
+		if !passes(g, "192.0.2.1", anyNumber(1)) {
+			t.Error("localhost is not served")
+		}
+	})
+}
