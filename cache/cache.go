@@ -95,6 +95,14 @@ type Sized interface {
 	Sessions() int64
 }
 
+// Totaler is a Cache that can read a counter. A cache need not: without it there is no
+// metric of the attempts under way.
+type Totaler interface {
+	// Total returns how many events the limit counts now. It counts none, and Max
+	// does not matter.
+	Total(ctx context.Context, limit Limit) (int64, error)
+}
+
 // Opener is what a cache module is: a configuration that opens its cache when
 // Caddy starts, never while a configuration is only adapted or validated.
 type Opener interface {

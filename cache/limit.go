@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -91,6 +92,13 @@ func (l *Limit) Slot(now time.Time) int64 { return now.UnixMilli() / l.Part() }
 // Leaves returns when the events of a slot stop counting.
 func (l *Limit) Leaves(slot int64) time.Time {
 	return time.UnixMilli((slot + 1) * l.Part()).Add(l.Window)
+}
+
+// Total returns how many events of a counter count at now. The counter may be nil.
+func (l *Limit) Total(count *Count, now time.Time) int64 {
+	endless := Limit{Max: math.MaxInt64, Window: l.Window}
+	_, total, _ := endless.Add(count, now)
+	return total - 1
 }
 
 // Add returns the counter with one more event, at now, and the total that it then

@@ -100,6 +100,7 @@ var countTests = []scenario{
 		b.counts(t, perNumber)
 	}},
 	{"what was taken back frees its place", testUncount},
+	{"a total, where it can be read, is what the limit counts", testTotal},
 	{"a parallel burst gets exactly its limits", testBurst},
 }
 
@@ -151,6 +152,38 @@ func testUncount(t *testing.T, b bench) {
 	b.limited(t, 0, perNumber)
 	uncount([]cache.Counted{{Counter: key(cache.KindCount, "never counted")}})
 	uncount(nil)
+}
+
+// testTotal passes where the cache is no cache.Totaler.
+func testTotal(t *testing.T, b bench) {
+	totaler, ok := b.Cache.(cache.Totaler)
+	if !ok {
+		return
+	}
+	is := func(want int64) {
+		t.Helper()
+		if n, err := totaler.Total(t.Context(), perNumber); n != want || err != nil {
+			t.Fatalf("Total = %d, %v, want %d", n, err, want)
+		}
+	}
+	is(0)
+	b.counts(t, perClient)
+	b.counts(t, limit("number", 3, 2*time.Hour))
+	is(0)
+	first := b.counts(t, perNumber)
+	b.add(20 * time.Minute)
+	b.counts(t, perNumber)
+	b.counts(t, perNumber)
+	is(perNumber.Max)
+	b.limited(t, 0, perNumber)
+	b.add(42 * time.Minute)
+	is(2)
+	if err := b.Uncount(t.Context(), append(first, b.counts(t, perNumber)...)); err != nil {
+		t.Fatal(err)
+	}
+	is(2)
+	b.add(2 * time.Hour)
+	is(0)
 }
 
 func testBurst(t *testing.T, b bench) {

@@ -102,6 +102,19 @@ func (c *Cache) dismissAll(counters []counter) {
 	}
 }
 
+// Total implements cache.Totaler.
+func (c *Cache) Total(ctx context.Context, limit cache.Limit) (int64, error) {
+	key := limit.Counter()
+	ref := key.Ref()
+	s, err := c.lock(ctx, ref)
+	if err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	count, _ := c.count(s, key, ref)
+	return limit.Total(count, c.now()), nil
+}
+
 // Uncount implements cache.Cache.
 func (c *Cache) Uncount(ctx context.Context, counted []cache.Counted) error {
 	for _, event := range counted {

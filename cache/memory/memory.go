@@ -297,6 +297,7 @@ func (c *Cache) sweepShard(s *shard) {
 
 // Interface guards
 var (
-	_ cache.Cache = (*Cache)(nil)
-	_ cache.Sized = (*Cache)(nil)
+	_ cache.Cache   = (*Cache)(nil)
+	_ cache.Sized   = (*Cache)(nil)
+	_ cache.Totaler = (*Cache)(nil)
 )

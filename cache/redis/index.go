@@ -122,6 +122,26 @@ func (c *Cache) count(ctx context.Context, limits []cache.Limit) ([]cache.Counte
 	return counted, nil
 }
 
+// Total implements cache.Totaler.
+func (c *Cache) Total(ctx context.Context, limit cache.Limit) (int64, error) {
+	ctx, cancel, err := c.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
+	total, err := c.total(ctx, limit)
+	return total, c.failed(ctx, err)
+}
+
+func (c *Cache) total(ctx context.Context, limit cache.Limit) (int64, error) {
+	client, err := c.connected()
+	if err != nil {
+		return 0, err
+	}
+	args := []string{c.scriptNow(), strconv.FormatInt(limit.Window.Milliseconds(), 10), strconv.FormatInt(limit.Part(), 10)}
+	return totalScript.Exec(ctx, client, []string{c.counterKey(limit.Counter().Ref())}, args).AsInt64()
+}
+
 // Uncount implements cache.Cache.
 func (c *Cache) Uncount(ctx context.Context, counted []cache.Counted) error {
 	ctx, cancel, err := c.begin(ctx)

@@ -395,5 +395,8 @@ func (c *Cache) tagKey(tag cache.Tag) string { return c.opts.Prefix + "tag" + en
 
 func encode(sum [32]byte) string { return base64.RawURLEncoding.EncodeToString(sum[:]) }
 
-// Interface guard
-var _ cache.Cache = (*Cache)(nil)
+// Interface guards
+var (
+	_ cache.Cache   = (*Cache)(nil)
+	_ cache.Totaler = (*Cache)(nil)
+)

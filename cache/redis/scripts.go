@@ -87,6 +87,20 @@ end
 return counted
 `)
 
+// totalScript is cache.Limit.Total for KEYS[1]. ARGV[1] is the time, ARGV[2] the window
+// and ARGV[3] its part in milliseconds.
+var totalScript = rueidis.NewLuaScript(luaNow + `
+local window, part, total = tonumber(ARGV[2]), tonumber(ARGV[3]), 0
+local held = redis.call('HGETALL', KEYS[1])
+for j = 1, #held, 2 do
+	local at = tonumber(held[j])
+	if now < (at + 1) * part + window and at * part <= now + window then
+		total = total + tonumber(held[j+1])
+	end
+end
+return total
+`)
+
 // uncountScript takes one event of slot ARGV[1] off the counter KEYS[1].
 var uncountScript = rueidis.NewLuaScript(`
 local n = redis.call('HGET', KEYS[1], ARGV[1])
