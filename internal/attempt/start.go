@@ -73,10 +73,11 @@ func (d *Desk) begin(ctx context.Context, o *Order, admitted *admission) *ledger
 
 // newAttempt returns an attempt that the provider does not know yet.
 func (d *Desk) newAttempt(o *Order, admitted *admission) *ledger.Attempt {
+	now := time.Now()
 	return &ledger.Attempt{
-		Phase: ledger.PhaseStarted, Browser: ledger.Hash(o.Visitor.Browser), Client: d.clientName(o),
+		Phase: ledger.PhaseStarted, StartedAt: now, Browser: ledger.Hash(o.Visitor.Browser), Client: d.clientName(o),
 		Account: d.Account, Number: o.Number.E164, Region: o.Number.Region,
-		Return: o.Return, Deadline: time.Now().Add(d.AttemptTTL),
+		Return: o.Return, Deadline: now.Add(d.AttemptTTL),
 		InFlight: admitted.InFlight, Counted: admitted.Returned,
 	}
 }

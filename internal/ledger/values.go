@@ -110,6 +110,8 @@ type Attempt struct {
 	// to take back only if it ends verified.
 	InFlight, Counted []cache.Counted
 
+	// StartedAt is when it was begun; zero in older records.
+	StartedAt time.Time `json:",omitzero"`
 	// ReturnedAt is when the callback was accepted.
 	ReturnedAt time.Time
 	// AskAt is when the result may be asked for next. While a call is under way
