@@ -24,7 +24,7 @@ var floors = [][]string{
 	{"internal/attempt"},
 	{"internal/quota", "internal/provider"},
 	{"internal/journal", "internal/pages"},
-	{"internal/ledger"},
+	{"internal/ledger", "internal/metrics"},
 	{"internal/refusal"},
 	{"verifier/dqe", "cache/bolt", "cache/redis"},
 	{"cache/memory", "cache/sealed"},
