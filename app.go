@@ -14,6 +14,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/metrics"
 )
 
 func init() {
@@ -37,6 +38,8 @@ type App struct {
 	stores map[string]*store
 	// accounts are what gates of one verifier account share.
 	accounts map[string]*gate.Account
+	// counters are those of the attempts in flight, each with one gate that uses it.
+	counters map[counter]*gate.Gate
 	// storeOf is the cache of each verifier account that takes tokens from elsewhere.
 	storeOf map[string]string
 }
@@ -74,8 +77,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.gates = make(map[string]*gate.Gate)
 	a.stores = make(map[string]*store)
 	a.accounts = make(map[string]*gate.Account)
+	a.counters = make(map[counter]*gate.Gate)
 	a.storeOf = make(map[string]string)
-	return nil
+	return metrics.Process.Register(ctx.GetMetricsRegistry())
 }
 
 // Start checks that visitors can reach the endpoints, and opens the caches.
@@ -103,7 +107,8 @@ func (a *App) Start() error {
 	for _, g := range a.gates {
 		g.CheckSecret(a.ctx)
 	}
-	return nil
+	// Only now, since Caddy may serve the registry while handlers are provisioned.
+	return a.ctx.GetMetricsRegistry().Register(a.state())
 }
 
 // opened refuses a cache that is none.

@@ -5,7 +5,8 @@
 //   - The handler: module.go, match.go (what it protects), reach.go (whether
 //     visitors reach its endpoints).
 //   - Options: options.go, limits.go, caddyfile.go (the directive).
-//   - Verifiers and caches: guest.go. What handlers share: app.go.
+//   - Verifiers and caches: guest.go. What handlers share: app.go. What Prometheus is
+//     told of them: metrics.go.
 //
 // Package internal/gate decides what happens to a request.
 package numberverify
@@ -25,6 +26,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/attempt"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/metrics"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 
@@ -184,7 +186,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
-	return gate.New(gate.Config{
+	g, err := gate.New(gate.Config{
 		Verifier: v.Verifier, Account: app.account(v.account),
 		Cache: app.use(store.name, store.Opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
 		Origins: options.PublicURL, Path: options.Path,
@@ -194,6 +196,11 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		ClientIP:   clientIP, Limits: options.Limits.quota(),
 		CookieName: options.CookieName, CookieDomain: options.CookieDomain,
 	})
+	if err != nil {
+		return nil, err
+	}
+	app.counters[counter{store.name, v.account, secret}] = g
+	return g, nil
 }
 
 // knownNumber returns the function that evaluates Number for a request, or nil. What
@@ -266,9 +273,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	protected, err := h.protects(r, visit)
 	if err != nil {
+		h.gate.Decided(metrics.Refused)
 		return err // fail closed
 	}
 	if !protected {
+		h.gate.Decided(metrics.Unprotected)
 		return next.ServeHTTP(w, r)
 	}
 	return h.guard(w, r, visit, next)
@@ -278,6 +287,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // other.
 func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visit, next caddyhttp.Handler) error {
 	verdict := h.gate.Check(r, visit, h.route)
+	h.gate.Decided(h.decision(&verdict))
 	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	switch {
 	case verdict.Session != nil:

@@ -68,7 +68,7 @@ func (d *Desk) withdraw(ctx context.Context, a *admission) {
 
 // notCalled returns the press of a start for which the provider may not be called.
 func (d *Desk) notCalled(err error) *ledger.Press {
-	return &ledger.Press{Code: string(d.Journal.NotCalled("start", err)), RetryAt: provider.SuspendedUntil(err)}
+	return &ledger.Press{Code: string(d.Journal.StartNotCalled(err)), RetryAt: provider.SuspendedUntil(err)}
 }
 
 // clientName names the network of a start for the breaker and in the attempt.

@@ -106,7 +106,7 @@ func (d *Desk) press(ctx context.Context, o *Order) *ledger.Press {
 			}
 		case errors.Is(err, ledger.ErrConflict): // another node was faster
 		default:
-			return pressOf(d.Journal.Failed("start", err))
+			return pressOf(d.Journal.StartFailed(err))
 		}
 	}
 }

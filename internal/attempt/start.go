@@ -47,7 +47,7 @@ func (d *Desk) begin(ctx context.Context, o *Order, admitted *admission) *ledger
 	entry, err := ledger.Swap(ctx, d.Ledger, ledger.Nothing(d.Ledger.AttemptKey(o.Visitor.Realm, id)), a, d.Ledger.AttemptLife(a))
 	if err != nil {
 		d.withdraw(ctx, admitted)
-		return pressOf(d.Journal.Failed("start", err))
+		return pressOf(d.Journal.StartFailed(err))
 	}
 	started, err := d.Provider.Start(ctx, verifier.StartRequest{Number: a.Number, CallbackURL: o.CallbackURL, State: nonce})
 	admitted.called(err)
@@ -84,7 +84,7 @@ func (d *Desk) newAttempt(o *Order, admitted *admission) *ledger.Attempt {
 
 // startFailed ends an attempt that the provider did not begin.
 func (d *Desk) startFailed(ctx context.Context, o *Order, entry ledger.Entry[ledger.Attempt], err error) refusal.Code {
-	code := d.Journal.Failed("start", err)
+	code := d.Journal.StartFailed(err)
 	d.Quota.Release(ctx, entry.Value, false)
 	if err := errors.Join(
 		d.Ledger.Remove(ctx, entry.Key.Ref()),

@@ -26,6 +26,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/attempt"
 	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/metrics"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/internal/quota"
@@ -78,6 +79,10 @@ func NewAccount(name string, log *zap.Logger) *Account {
 	return &Account{name: name, breaker: provider.NewBreaker(journal.New(log))}
 }
 
+// BreakerState returns 0 while the provider is called, 1 while one call tries whether it
+// works again, and 2 while calls are suspended.
+func (a *Account) BreakerState() int { return a.breaker.State() }
+
 // Gate is one gate, with its endpoints. All its routes share it.
 type Gate struct {
 	cfg     Config
@@ -111,7 +116,8 @@ func New(cfg Config) (*Gate, error) {
 // newDesk returns what handles the attempts of a gate.
 func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 	account := cfg.Account
-	records, err := ledger.New(ledger.Config{Account: account.name, Secret: cfg.Secret, Cache: cfg.Cache, Panicked: j.CachePanicked})
+	records, err := ledger.New(ledger.Config{Account: account.name, Secret: cfg.Secret, Cache: cfg.Cache,
+		Panicked: j.CachePanicked, Failed: j.CacheFailed})
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +136,23 @@ func (g *Gate) AddRoute(terms attempt.Terms) { g.desk.AddRoute(terms) }
 
 // CheckSecret logs when another node of the account has another secret.
 func (g *Gate) CheckSecret(ctx context.Context) { g.desk.CheckSecret(ctx) }
+
+// Decided notes what the handler decides on a request.
+func (g *Gate) Decided(d metrics.Decision) { g.journal.Decided(d) }
+
+// InFlight returns how many attempts of the gate's account are under way, if that is
+// known. An error of the cache is noted, and nothing is known.
+func (g *Gate) InFlight(ctx context.Context) (n int64, isKnown bool) {
+	n, isKnown, err := g.desk.Quota.InFlight(ctx)
+	return n, isKnown && err == nil
+}
+
+// Sessions returns how many sessions the cache holds in this process, if that is known;
+// see InFlight.
+func (g *Gate) Sessions(ctx context.Context) (n int64, isKnown bool) {
+	n, isKnown, err := g.desk.Ledger.Sessions(ctx)
+	return n, isKnown && err == nil
+}
 
 // visitor returns who makes a request to an origin.
 func (g *Gate) visitor(r *http.Request, v *Visit, o *origin) attempt.Visitor {

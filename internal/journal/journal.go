@@ -1,6 +1,6 @@
-// Package journal logs what happens to attempts and sessions, with one method for
-// each event. No line holds a full number or address, a secret, or text that a
-// remote side sent.
+// Package journal logs and counts what happens to requests, attempts and sessions,
+// with one method for each event. No line holds a full number or address, a secret, or
+// text that a remote side sent.
 package journal
 
 import (
@@ -13,19 +13,25 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/metrics"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// Journal writes to the log.
+// Journal writes to the log, and counts for Prometheus.
 type Journal struct {
 	log     *zap.Logger
+	metrics *metrics.Metrics
 	samples sampler
 }
 
-// New returns a journal that writes to log.
-func New(log *zap.Logger) *Journal { return &Journal{log: log} }
+// New returns a journal that writes to log, and counts in the metrics of the process.
+func New(log *zap.Logger) *Journal { return &Journal{log: log, metrics: metrics.Process} }
+
+// Decided notes what was decided on a request. Every request comes here, and nothing
+// is logged.
+func (j *Journal) Decided(d metrics.Decision) { j.metrics.Decided(d) }
 
 // AttemptStarted notes that the visitor is sent to the operator.
 func (j *Journal) AttemptStarted(ctx context.Context, id string, a *ledger.Attempt) {
@@ -35,16 +41,21 @@ func (j *Journal) AttemptStarted(ctx context.Context, id string, a *ledger.Attem
 // AttemptBurned notes that the attempt was burned: its callback came from another
 // browser, or not from the provider.
 func (j *Journal) AttemptBurned(ctx context.Context, id string, a *ledger.Attempt, why string) {
+	j.metrics.AttemptRefused(refusal.BrowserMismatch, a.Operator)
 	j.log.Warn("attempt burned", attempt(id), code(refusal.BrowserMismatch), client(ctx), number(a.Number), zap.String("why", why))
 }
 
 // NotVerified notes that the attempt ended with a refusal.
 func (j *Journal) NotVerified(ctx context.Context, id string, a *ledger.Attempt, c refusal.Code) {
+	j.metrics.AttemptRefused(c, a.Operator)
+	j.metrics.Took(a.StartedAt)
 	j.log.Info("not verified", attempt(id), code(c), client(ctx), number(a.Number), zap.String("operator", a.Operator))
 }
 
 // Verified notes that the attempt ended with a session.
 func (j *Journal) Verified(ctx context.Context, id string, a *ledger.Attempt, s *ledger.Session) {
+	j.metrics.AttemptVerified(a.Operator)
+	j.metrics.Took(a.StartedAt)
 	j.log.Info("verified", attempt(id), client(ctx), zap.String("session", s.PublicID), number(s.Number),
 		zap.String("operator", s.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))
 }
@@ -87,6 +98,7 @@ func (j *Journal) Refused(ctx context.Context, c refusal.Code, id string) {
 // LimitReached notes that a limit refused a start. Anybody can cause this as often
 // as they like, so only samples are logged.
 func (j *Journal) LimitReached(ctx context.Context, limit, e164 string, c refusal.Code) {
+	j.metrics.AttemptRefused(c, "")
 	if leftOut, ok := j.samples.take(limit); ok {
 		j.log.Warn("start refused by a limit", zap.String("limit", limit), code(c), client(ctx), number(e164), zap.Int64("left_out", leftOut))
 	}
@@ -108,6 +120,13 @@ func (j *Journal) CallsResumed(cause string, circuit fmt.Stringer) {
 	j.log.Warn("calls to the provider resumed", zap.String("cause", cause), zap.Stringer("state", circuit))
 }
 
+// StartNotCalled notes that a start was refused because the provider is not called.
+func (j *Journal) StartNotCalled(err error) refusal.Code {
+	c := j.NotCalled("start", err)
+	j.metrics.AttemptRefused(c, "")
+	return c
+}
+
 // NotCalled notes why the provider was not called, and returns the visitor's code.
 // While calls are suspended anybody can cause this, so only samples are logged.
 func (j *Journal) NotCalled(step string, err error) refusal.Code {
@@ -115,6 +134,16 @@ func (j *Journal) NotCalled(step string, err error) refusal.Code {
 	if leftOut, ok := j.samples.take("provider not called"); ok {
 		j.log.Info("provider not called", zap.String("step", step), code(c), zap.Error(err), zap.Int64("left_out", leftOut))
 	}
+	return c
+}
+
+// StartFailed notes that a start failed; see Failed.
+func (j *Journal) StartFailed(err error) refusal.Code {
+	c, operator := j.Failed("start", err), ""
+	if told, _ := errors.AsType[*verifier.Error](err); told != nil {
+		operator = told.Operator
+	}
+	j.metrics.AttemptRefused(c, operator)
 	return c
 }
 
@@ -168,6 +197,15 @@ func (j *Journal) PageNotRendered(page string, err error) {
 	j.log.Error("page not rendered", zap.String("page", page), zap.Error(err))
 }
 
+// ProviderCalled notes a call to the provider that was made, and its error. Who acts on
+// the error logs it.
+func (j *Journal) ProviderCalled(call string, took time.Duration, err error) {
+	j.metrics.ProviderCalled(call, took, err)
+}
+
+// CacheFailed notes the method in which the cache failed. Who acts on the error logs it.
+func (j *Journal) CacheFailed(method string) { j.metrics.CacheFailed(method) }
+
 // VerifierPanicked notes the step in which the verifier panicked and the type of the
 // panic's value. Its text may hold a secret.
 func (j *Journal) VerifierPanicked(step string, p any) {
@@ -177,6 +215,7 @@ func (j *Journal) VerifierPanicked(step string, p any) {
 
 // CachePanicked notes the method in which the cache panicked; see VerifierPanicked.
 func (j *Journal) CachePanicked(method string, p any) {
+	j.metrics.CacheFailed(method)
 	j.log.Error("cache panicked", zap.String("step", method), code(refusal.CacheUnavailable),
 		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
 }

@@ -25,6 +25,9 @@ type Config struct {
 	// Panicked is called when a method of the cache panics, with the panic's
 	// value. The caller of the ledger gets an error.
 	Panicked func(method string, value any)
+	// Failed is called when a method of the cache fails: when it returns an error
+	// that is none of the answers that package cache names.
+	Failed func(method string)
 }
 
 // Ledger reads and writes the records of one verifier account. All its errors
@@ -77,7 +80,7 @@ func Get[T any](ctx context.Context, l *Ledger, key Key[T]) (Entry[T], error) {
 	}
 	value, ok := rec.Value.(*T)
 	if !ok || value == nil {
-		return entry, refusal.New(refusal.CacheUnavailable, errors.New("cache: record of another type"))
+		return entry, l.coded("get", errors.New("cache: record of another type"))
 	}
 	entry.Value, entry.Record = value, rec
 	return entry, nil
@@ -157,16 +160,30 @@ func (l *Ledger) Uncount(ctx context.Context, counted []cache.Counted) error {
 	return l.do(ctx, "uncount", func(c cache.Cache) error { return c.Uncount(ctx, counted) })
 }
 
-// Sessions returns how many sessions take room in this process; 0 where the cache
-// keeps them elsewhere.
-func (l *Ledger) Sessions(ctx context.Context) (n int64, err error) {
+// Sessions returns how many sessions take room in this process; 0, and that this is not
+// known, where the cache keeps them elsewhere.
+func (l *Ledger) Sessions(ctx context.Context) (n int64, isKnown bool, err error) {
 	err = l.do(ctx, "sessions", func(c cache.Cache) error {
-		if sized, ok := c.(cache.Sized); ok {
+		var sized cache.Sized
+		if sized, isKnown = c.(cache.Sized); isKnown {
 			n = sized.Sessions()
 		}
 		return nil
 	})
-	return n, err
+	return n, isKnown, err
+}
+
+// Total returns how many events a limit counts now. It is not known where the cache
+// cannot tell.
+func (l *Ledger) Total(ctx context.Context, limit cache.Limit) (n int64, isKnown bool, err error) {
+	err = l.do(ctx, "total", func(c cache.Cache) (err error) {
+		var totaler cache.Totaler
+		if totaler, isKnown = c.(cache.Totaler); isKnown {
+			n, err = totaler.Total(ctx, limit)
+		}
+		return err
+	})
+	return n, isKnown, err
 }
 
 // get does what do does, without a closure: every request comes here.
@@ -174,12 +191,12 @@ func (l *Ledger) get(ctx context.Context, key cache.Key) (rec *cache.Record, err
 	defer l.catch("get", &err)
 	c, err := l.cfg.Cache(ctx)
 	if err != nil {
-		return nil, coded(err)
+		return nil, l.coded("get", err)
 	}
 	if rec, err = c.Get(ctx, key); err == nil && rec == nil {
 		err = errNothing
 	}
-	return rec, coded(err)
+	return rec, l.coded("get", err)
 }
 
 // do calls a method of the cache. Its panic becomes an error.
@@ -187,9 +204,9 @@ func (l *Ledger) do(ctx context.Context, method string, call func(cache.Cache) e
 	defer l.catch(method, &err)
 	c, err := l.cfg.Cache(ctx)
 	if err != nil {
-		return coded(err)
+		return l.coded(method, err)
 	}
-	return coded(call(c))
+	return l.coded(method, call(c))
 }
 
 var (
@@ -206,10 +223,10 @@ func (l *Ledger) catch(method string, err *error) {
 	}
 }
 
-// coded gives an error of the cache its code. After a conflict callers try again. Just
-// one tells the visitor Busy: a start whose attempt a sign-out in another tab has
-// removed meanwhile.
-func coded(err error) error {
+// coded gives an error of the cache its code, and reports a failure. After a conflict
+// callers try again. Just one tells the visitor Busy: a start whose attempt a sign-out
+// in another tab has removed meanwhile.
+func (l *Ledger) coded(method string, err error) error {
 	if err == nil || errors.Is(err, cache.ErrNotFound) {
 		return err
 	}
@@ -218,6 +235,9 @@ func coded(err error) error {
 	}
 	if errors.Is(err, cache.ErrConflict) || errors.Is(err, cache.ErrFull) {
 		return refusal.New(refusal.Busy, err)
+	}
+	if !errors.Is(err, context.Canceled) { // the visitor went away
+		l.cfg.Failed(method)
 	}
 	return refusal.New(refusal.CacheUnavailable, err)
 }

@@ -28,7 +28,7 @@ func ledgerOn(t *testing.T, c cache.Cache) *Ledger {
 	l, err := New(Config{
 		Account: "account", Secret: "secret",
 		Cache:    func(context.Context) (cache.Cache, error) { return c, nil },
-		Panicked: func(string, any) {},
+		Panicked: func(string, any) {}, Failed: func(string) {},
 	})
 	if err != nil {
 		t.Fatal(err)

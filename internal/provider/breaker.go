@@ -137,6 +137,10 @@ func (c *circuit) suspended() error {
 	return &suspendedError{until: time.Unix(0, c.until.Load())}
 }
 
+// State returns 0 while calls are made, 1 while one call tries whether the provider works
+// again, and 2 while calls are suspended; of two causes, the worse.
+func (b *Breaker) State() int { return int(max(b.outage.State(), b.misconfigured.State())) }
+
 // Refuses returns why AllowStart would refuse, so that a start need not be counted
 // first. After nil AllowStart may still refuse.
 func (b *Breaker) Refuses(by Caller) error {

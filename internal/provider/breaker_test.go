@@ -238,6 +238,27 @@ func TestMistakesInAnswersForResultsStopStarts(t *testing.T) {
 	}
 }
 
+func TestStateIsThatOfTheWorseCause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBreaker(journal.New(zap.NewNop()))
+		is := func(want int) {
+			t.Helper()
+			if got := b.State(); got != want {
+				t.Errorf("the state is %d, want %d", got, want)
+			}
+		}
+		is(0)
+		called(t, b, misconfiguredFailures, 3, misconfigured)
+		is(2)
+		time.Sleep(suspendTime + 1)
+		is(1)
+		called(t, b, 1, 1, nil)
+		is(0)
+		called(t, b, outageFailures, 3, outage)
+		is(2)
+	})
+}
+
 // One client whose calls fail beside others' must not block all calls for ever. The
 // circuit, while locked, takes the breaker's mutex, so nobody may ask the circuit for
 // its state while holding that mutex.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -32,6 +33,14 @@ func (c cause) Error() string { return c.text }
 
 // Is makes a canceled one match context.Canceled.
 func (c cause) Is(target error) bool { return c.canceled && target == context.Canceled }
+
+// called is guarded for what asks the provider, whose time is noted.
+func (p *Provider) called(step string, call func() error) error {
+	began := time.Now()
+	err := p.guarded(step, call)
+	p.journal.ProviderCalled(step, time.Since(began), err)
+	return err
+}
 
 // guarded calls the verifier. A panic becomes an error, so that it neither ends Caddy
 // nor leaves behind what the caller has to release. All errors returned can be

@@ -61,7 +61,7 @@ type Reached struct {
 // Count counts a start against all limits in one step. If one is reached, nothing is
 // counted.
 func (q *Quota) Count(ctx context.Context, s Start) (*Counted, *Reached) {
-	sessions, err := q.ledger.Sessions(ctx)
+	sessions, _, err := q.ledger.Sessions(ctx)
 	if err != nil {
 		return nil, q.failed(err)
 	}
@@ -108,7 +108,7 @@ func (q *Quota) refused(ctx context.Context, s Start, bounds []bound, err error)
 	}
 }
 
-func (q *Quota) failed(err error) *Reached { return &Reached{Code: q.journal.Failed("start", err)} }
+func (q *Quota) failed(err error) *Reached { return &Reached{Code: q.journal.StartFailed(err)} }
 
 // reached logs which limit refused a start, and returns the refusal.
 func (q *Quota) reached(ctx context.Context, s Start, limit string, code refusal.Code) *Reached {
@@ -138,6 +138,12 @@ func (q *Quota) sorted(bounds []bound, events []cache.Counted) *Counted {
 		}
 	}
 	return counted
+}
+
+// InFlight returns how many attempts of the account are under way, on all nodes, as the
+// limit counts them. It is not known where the cache cannot tell.
+func (q *Quota) InFlight(ctx context.Context) (n int64, isKnown bool, err error) {
+	return q.ledger.Total(ctx, cache.Limit{Key: q.ledger.CountKey(attemptsName, ""), Window: q.windows.flight})
 }
 
 // watchBudgets warns when starts reach 80 % of a budget of the account.

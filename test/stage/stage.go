@@ -14,9 +14,9 @@
 // Where to look: this file for Caddy in the process of the test, process.go and
 // fleet.go for Caddys in processes of their own, visitor.go for browsers that
 // behave, with cookies.go and answer.go, transport.go for how their requests travel,
-// wire.go for requests that no browser sends, upstream.go for the site, leaks.go for
-// the search after each test. repository.go finds the Caddyfiles of the repository,
-// address.go finds free ports.
+// wire.go for requests that no browser sends, upstream.go for the site, metrics.go for
+// what Prometheus is told, leaks.go for the search after each test. repository.go finds
+// the Caddyfiles of the repository, address.go finds free ports.
 //
 // Packages below: redistest has real Redis servers, guest has modules of third
 // parties, port has ports for servers of other makes, wait waits for real time.

@@ -1,0 +1,178 @@
+package acceptance_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/numberverify/caddy-number-verify/examples/simulator"
+	"github.com/numberverify/caddy-number-verify/test/stage"
+	"github.com/numberverify/caddy-number-verify/test/stage/guest"
+	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
+)
+
+// watched is a site whose metrics can be scraped. A scrape is a request that nothing
+// protects.
+const watched = `
+http://SITE {
+	number_verify /account* {
+		public_url http://SITE
+		result_wait 3s
+		VERIFIER
+	}
+	number_verify /open* {
+		public_url http://SITE
+		result_wait 3s
+		optional
+		VERIFIER
+	}
+	metrics /metrics
+	reverse_proxy UPSTREAM
+}
+`
+
+// moved is what has changed since a scrape. Buckets and sums of times are left out, and
+// so are requests that nothing protects: those that go through two directives count in
+// both.
+func moved(w *stage.Stage, before map[string]float64) map[string]float64 {
+	w.T.Helper()
+	by := make(map[string]float64)
+	for series, value := range w.Metrics() {
+		isTime := strings.Contains(series, "_bucket") || strings.Contains(series, "_sum")
+		if !isTime && value != before[series] && series != `requests_total{decision="unprotected"}` {
+			by[series] = value - before[series]
+		}
+	}
+	return by
+}
+
+func compareMetrics(t *testing.T, got, want map[string]float64) {
+	t.Helper()
+	if !maps.Equal(got, want) {
+		t.Errorf("the metrics say\n%v\nwhat happened is\n%v", got, want)
+	}
+}
+
+func TestMetricsSayWhatHappenedAfterAReloadToo(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	w.Load(watched)
+	before := w.Metrics()
+	visitor := w.Visitor()
+	visitor.ArrivesAt("/account/")
+	visitor.Passes("/account/more")
+	visitor.Passes("/open/")
+	other := w.Visitor()
+	other.Verify("/account/", "06 39 98 00 02").Is(t, http.StatusOK, "number_mismatch")
+	other.Open("/open/")
+	if a := other.Fetch("/account/"); a.StatusCode != http.StatusForbidden {
+		t.Errorf("the other is answered %d", a.StatusCode)
+	}
+	w.Visitor().Callback("/account/", "06 39 98 00 20")
+	want := map[string]float64{
+		`requests_total{decision="verified"}`: 3, `requests_total{decision="optional"}`: 1,
+		`requests_total{decision="redirected"}`: 2, `requests_total{decision="refused"}`: 1,
+		`attempts_total{operator="SFR",outcome="verified"}`: 1, `attempts_total{operator="Bouygues Telecom",outcome="number_mismatch"}`: 1,
+		`attempt_duration_seconds_count`:                                          2,
+		`provider_request_duration_seconds_count{call="token",result="ok"}`:       3,
+		`provider_request_duration_seconds_count{call="start",result="ok"}`:       3,
+		`provider_request_duration_seconds_count{call="result",result="ok"}`:      1,
+		`provider_request_duration_seconds_count{call="result",result="refused"}`: 1,
+		`attempts_in_flight`: 1, `sessions`: 1,
+	}
+	compareMetrics(t, moved(w, before), want)
+
+	w.Load(strings.Replace(watched, "result_wait 3s", "result_wait 3s\nbrand Elsewhere", 2))
+	visitor.Passes("/account/")
+	want[`requests_total{decision="verified"}`]++
+	compareMetrics(t, moved(w, before), want)
+}
+
+func TestMetricsSayWhatLimitsRefuse(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	w.LoadWith(stage.FromAnywhere, watched)
+	before := w.Metrics()
+	for i := range 7 {
+		w.From("192.0.2.1").Press("06 39 98 00 05", fmt.Sprint("/account/", i))
+	}
+	w.From("192.0.2.1").Press("no number", "/account/")
+	compareMetrics(t, moved(w, before), map[string]float64{
+		`requests_total{decision="redirected"}`:                                  8,
+		`attempts_total{operator="",outcome="number_unsupported"}`:               5,
+		`attempts_total{operator="",outcome="rate_limited"}`:                     2,
+		`provider_request_duration_seconds_count{call="token",result="ok"}`:      5,
+		`provider_request_duration_seconds_count{call="start",result="refused"}`: 5,
+	})
+}
+
+func TestMetricsSayThatCallsAreSuspended(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	w.LoadWith(stage.FromAnywhere, watched)
+	before := w.Metrics()
+	failStarts(t, w)
+	w.From("198.51.100.1").Press("06 39 98 00 01", "/account/")
+	want := map[string]float64{
+		`requests_total{decision="redirected"}`:                                 11,
+		`attempts_total{operator="",outcome="provider_unavailable"}`:            11,
+		`provider_request_duration_seconds_count{call="token",result="ok"}`:     10,
+		`provider_request_duration_seconds_count{call="start",result="failed"}`: 10,
+		`breaker_state`: 2,
+	}
+	compareMetrics(t, moved(w, before), want)
+	w.Load(watched) // begins anew
+	delete(want, `breaker_state`)
+	compareMetrics(t, moved(w, before), want)
+}
+
+func TestMetricsSayThatTheCacheFails(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	w.Load(strings.Replace(onFlaky, "reverse_proxy", "metrics /metrics\nreverse_proxy", 1))
+	visitor := w.Visitor()
+	visitor.ArrivesAt("/account/")
+	before := w.Metrics()
+	guest.CacheIsDown.Store(true)
+	t.Cleanup(func() { guest.CacheIsDown.Store(false) })
+	visitor.Fetch("/account/").Is(t, http.StatusServiceUnavailable, "cache_unavailable")
+	visitor.Open("/open/")
+	visitor.Press("06 39 98 00 20", "/account/").Is(t, http.StatusServiceUnavailable, "cache_unavailable")
+	got := moved(w, before)
+	if n := got[`cache_errors_total{call="get"}`]; n < 3 {
+		t.Errorf("%v errors of the cache, want one for each request", n)
+	}
+	maps.DeleteFunc(got, func(series string, _ float64) bool { return strings.HasPrefix(series, "cache_errors_total") })
+	compareMetrics(t, got, map[string]float64{
+		`requests_total{decision="refused"}`: 1, `requests_total{decision="optional"}`: 1,
+		`attempts_total{operator="",outcome="cache_unavailable"}`: 1,
+	})
+	for _, gauge := range []string{"sessions", "attempts_in_flight"} {
+		if n, ok := before[gauge]; ok {
+			t.Errorf("%s is %v for a cache that cannot tell", gauge, n)
+		}
+	}
+}
+
+// With Redis all attempts are known, and sessions are not counted.
+func TestMetricsOfNodesThatShareRedis(t *testing.T) {
+	server := redistest.Start(t)
+	w := stage.New(t, simulator.Options{})
+	w.Load(strings.ReplaceAll(watched, "VERIFIER", "cache redis "+server.Addr+"\nVERIFIER"))
+	w.Visitor().ArrivesAt("/account/")
+	visitor := w.Visitor()
+	callback := visitor.Callback("/account/", "06 39 98 00 20")
+	shown := w.Metrics()
+	if _, ok := shown["sessions"]; ok || shown["attempts_in_flight"] != 1 {
+		t.Errorf("%v", shown)
+	}
+	visitor.Arrive(visitor.Open(callback))
+	if shown = w.Metrics(); shown["attempts_in_flight"] != 0 {
+		t.Errorf("%v", shown)
+	}
+	server.Kill()
+	if n, ok := w.Metrics()["attempts_in_flight"]; ok {
+		t.Errorf("%v attempts are known without the server", n)
+	}
+	if shown = w.Metrics(); shown[`cache_errors_total{call="total"}`] == 0 {
+		t.Errorf("%v", shown)
+	}
+}
