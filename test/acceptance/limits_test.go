@@ -12,7 +12,6 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
 	"github.com/numberverify/caddy-number-verify/test/stage"
-	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
 )
 
 // limited is a site with limits.
@@ -148,7 +147,7 @@ func TestLimitsOutliveAReloadAndARestart(t *testing.T) {
 }
 
 func TestLimitsHoldAcrossNodes(t *testing.T) {
-	f := stage.NewFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	f := stage.NewFleet(t, simulator.Options{}, 2, shared, patientRedis(t))
 	for i := range 8 {
 		f.On(i % 2)
 		visitor := f.Visitor()

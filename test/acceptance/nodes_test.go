@@ -19,6 +19,13 @@ import (
 	"github.com/numberverify/caddy-number-verify/test/stage/wait"
 )
 
+// patientRedis starts a server for nodes that wait longer for it than by default, since
+// other tests keep the machine busy.
+func patientRedis(t *testing.T) (directive string) {
+	t.Helper()
+	return "cache redis " + redistest.Start(t).Addr + " {\ntimeout 2s\n}"
+}
+
 // TestMain is also a Caddy of its own, with the command line that it is given.
 func TestMain(m *testing.M) {
 	stage.Main()
@@ -41,7 +48,7 @@ http://:NODE {
 `
 
 func TestAttemptStartedOnOneNodeIsFinishedOnTheOther(t *testing.T) {
-	f := stage.NewFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	f := stage.NewFleet(t, simulator.Options{}, 2, shared, patientRedis(t))
 	visitor := f.Visitor()
 	f.On(0)
 	atOperator := visitor.Start("/account/", "06 39 98 00 01")
@@ -74,7 +81,7 @@ func TestAttemptStartedOnOneNodeIsFinishedOnTheOther(t *testing.T) {
 }
 
 func TestNodeKilledWhileTheResultIsPendingLosesNoVerification(t *testing.T) {
-	f := stage.NewFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	f := stage.NewFleet(t, simulator.Options{}, 2, shared, patientRedis(t))
 	visitor := f.Visitor()
 	f.On(0)
 	waiting := visitor.Follow(visitor.Start("/account/", "06 39 98 00 04"))
@@ -98,7 +105,7 @@ func TestNodeKilledDuringAStartDoesNotHoldUpTheNextPress(t *testing.T) {
 			<-release
 		}
 		return false
-	}}, 2, shared, "cache redis "+redistest.Start(t).Addr)
+	}}, 2, shared, patientRedis(t))
 	visitor := f.Visitor()
 	form := visitor.Follow(visitor.Open("/account/"))
 	f.On(0)
@@ -126,7 +133,7 @@ func TestNodesReloadedAndKilledAtRandomLoseNoSessionAndOpenNoGate(t *testing.T) 
 	const times = 6 // at least
 	// one number may not be verified as often
 	site := strings.Replace(shared, "VERIFIER", "VERIFIER\nlimits {\nnumber 10000 1h 10000\nclient 10000 1h\n}", 1)
-	f := stage.NewFleet(t, simulator.Options{}, 2, site, "cache redis "+redistest.Start(t).Addr)
+	f := stage.NewFleet(t, simulator.Options{}, 2, site, patientRedis(t))
 	var isOver atomic.Bool
 	var kills, reloads atomic.Int64
 	var disturbing sync.WaitGroup
@@ -222,7 +229,7 @@ func (a *anyNode) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestNodesWithDifferentSecretsSaySo(t *testing.T) {
 	t.Setenv("ONE_SECRET", "one-secret-of-the-cache")
 	t.Setenv("OTHER_SECRET", "other-secret-of-the-cache")
-	redis := "cache redis " + redistest.Start(t).Addr
+	redis := patientRedis(t)
 	f := stage.NewFleet(t, simulator.Options{}, 1, shared, redis+" {\nsecret {env.ONE_SECRET}\n}")
 	f.AddNode(shared, redis+" {\nsecret {env.OTHER_SECRET}\n}")
 	f.Secrets.Add("one-secret-of-the-cache", "other-secret-of-the-cache")

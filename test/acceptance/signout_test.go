@@ -110,7 +110,7 @@ func TestSignOutInOneTabEndsTheSessionsOfAllTabs(t *testing.T) {
 		})
 	})
 	t.Run("redis, on the other node", func(t *testing.T) {
-		f := stage.NewFleet(t, simulator.Options{}, 2, shared, "cache redis "+redistest.Start(t).Addr)
+		f := stage.NewFleet(t, simulator.Options{}, 2, shared, patientRedis(t))
 		signOutEndsAll(f.Stage, f.OnNext)
 	})
 }
@@ -149,7 +149,7 @@ func TestSignOutThatRacesACallbackOnAnotherNodeLeavesNoSession(t *testing.T) {
 			asked <- struct{}{}
 		}
 		return false
-	}}, 2, site, "cache redis "+redistest.Start(t).Addr)
+	}}, 2, site, patientRedis(t))
 	given := 0
 	for range 20 {
 		visitor := f.Visitor()
