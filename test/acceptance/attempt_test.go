@@ -130,7 +130,7 @@ func TestFiftyEqualCallbacksMakeOneResultCallAndOneSession(t *testing.T) {
 	var once sync.Once
 	w := stage.New(t, simulator.Options{Intercept: func(call string, _ http.ResponseWriter, _ *http.Request) bool {
 		if call == simulator.CallResult {
-			once.Do(func() { <-release }) // all callbacks arrive while the result is asked for
+			once.Do(func() { <-release }) // callbacks arrive while the result is asked for
 		}
 		return false
 	}})
