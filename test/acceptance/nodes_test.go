@@ -229,7 +229,7 @@ func (a *anyNode) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestNodesWithDifferentSecretsSaySo(t *testing.T) {
 	t.Setenv("ONE_SECRET", "one-secret-of-the-cache")
 	t.Setenv("OTHER_SECRET", "other-secret-of-the-cache")
-	redis := patientRedis(t)
+	redis := "cache redis " + redistest.Start(t).Addr
 	f := stage.NewFleet(t, simulator.Options{}, 1, shared, redis+" {\nsecret {env.ONE_SECRET}\n}")
 	f.AddNode(shared, redis+" {\nsecret {env.OTHER_SECRET}\n}")
 	f.Secrets.Add("one-secret-of-the-cache", "other-secret-of-the-cache")
