@@ -64,7 +64,7 @@ type Found struct {
 // its use. An error means that the cache failed.
 func (d *Desk) UseSession(ctx context.Context, v *Visitor, terms Terms) (Found, error) {
 	entry, found, err := d.find(ctx, v, terms)
-	if found.Session != nil && !d.isKeptAsAsked(entry, terms) {
+	if found.Session != nil {
 		d.touch(ctx, entry)
 	}
 	return found, err
@@ -135,8 +135,11 @@ func (d *Desk) touch(ctx context.Context, entry ledger.Entry[ledger.Session]) {
 	if idle := entry.Record.Idle; idle > 0 && (every == 0 || idle/touchesPerIdle < every) {
 		every = idle / touchesPerIdle
 	}
+	if every == 0 {
+		return // without a look at the clock
+	}
 	now := time.Now()
-	if every == 0 || now.Sub(entry.Record.Touched) < every {
+	if now.Sub(entry.Record.Touched) < every {
 		return
 	}
 	if err := ledger.Touch(ctx, d.Ledger, entry, now); err != nil {

@@ -28,14 +28,15 @@ func (d *Desk) SignOut(ctx context.Context, v *Visitor, named []string) (ownEnde
 	}
 	live := 0
 	for _, id := range named[:min(len(named), maxNamed)] {
-		if slices.Contains(own, d.sessionRef(v, id)) {
+		ref := d.sessionRef(v, id)
+		if slices.Contains(own, ref) {
 			continue
 		}
 		entry, err := d.sessionNamed(ctx, v, id)
 		if err != nil {
 			return false, err
 		}
-		own = append(own, d.sessionRef(v, id))
+		own = append(own, ref)
 		if entry.Record == nil {
 			continue
 		}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -45,11 +46,7 @@ func (g *Gate) Check(r *http.Request, v *Visit, route attempt.Terms) Verdict {
 	case g.cfg.KnownNumber != nil && visitor.Number == "":
 		return refuse(refusal.NumberUnknown, o)
 	case !v.isNavigation(r.Header):
-		code := g.desk.Refusal(r.Context(), &visitor)
-		if code == "" {
-			code = refusal.VerificationRequired
-		}
-		return refuse(code, o)
+		return refuse(cmp.Or(g.desk.Refusal(r.Context(), &visitor), refusal.VerificationRequired), o)
 	case !v.isSafe():
 		return refuse(refusal.VerificationRequired, o)
 	default:

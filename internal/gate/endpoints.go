@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -190,10 +191,7 @@ func (x *exchange) status() {
 	x.renewBrowserCookie()
 	session := found.Session
 	if session == nil {
-		code := x.desk.Refusal(x.r.Context(), &x.visitor)
-		if code == "" {
-			code = refusal.VerificationRequired
-		}
+		code := cmp.Or(x.desk.Refusal(x.r.Context(), &x.visitor), refusal.VerificationRequired)
 		x.writeJSON(x.w, http.StatusOK, "application/json", statusBody{Code: code})
 		return
 	}
