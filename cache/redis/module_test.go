@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -53,18 +52,8 @@ func TestDefaultsOfTheDocumentationAreThoseOfTheCode(t *testing.T) {
 		o.Now = nil // a function, which compares with nothing
 		return o
 	}
-	defaults, checked := with(""), 0
-	for _, option := range manual.Options(t, "## cache redis") {
-		if option.Default == "" {
-			continue
-		}
-		checked++
-		if told := with(option.Name + " " + option.Default); !reflect.DeepEqual(told, defaults) {
-			t.Errorf("%s %s is not the default: it gives %+v in place of %+v", option.Name, option.Default, told, defaults)
-		}
-	}
-	if checked < 4 {
-		t.Errorf("the documentation tells %d defaults", checked)
+	if stated := manual.CheckDefaults(t, "## cache redis", with); stated < 4 {
+		t.Errorf("the documentation tells %d defaults", stated)
 	}
 }
 

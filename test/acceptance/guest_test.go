@@ -183,20 +183,9 @@ func TestNumberFromForwardAuth(t *testing.T) {
 
 func TestCookieDomainSharesASessionAmongHosts(t *testing.T) {
 	w := stage.New(t, simulator.Options{})
-	w.Load(`http://www.example.com:PORT, http://app.example.com:PORT {
-		bind 127.0.0.1
-		number_verify {
-			public_url http://www.example.com:PORT http://app.example.com:PORT
-			cookie_domain example.com
-			VERIFIER
-		}
-		reverse_proxy UPSTREAM
-	}`)
-	port := stage.Port(w.Addr)
-	visitor := w.Visitor()
-	visitor.Resolve()
-	www, app := "http://www.example.com:"+port+"/", "http://app.example.com:"+port+"/"
-	if end := visitor.Verify(www, "06 39 98 00 01"); end.StatusCode != 200 || end.Request.URL.Host != "www.example.com:"+port {
+	visitor, one, two := onTwoHosts(w)
+	www, app := one+"/", two+"/"
+	if end := visitor.Verify(www, "06 39 98 00 01"); end.StatusCode != 200 || "http://"+end.Request.URL.Host != one {
 		t.Fatalf("ends at %s: %d %q", end.Request.URL, end.StatusCode, end.Code())
 	}
 	if a := visitor.Open(app); a.StatusCode != 200 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -150,4 +151,23 @@ func Options(t testing.TB, heading string) []Option {
 		t.Fatalf("docs/configuration.md has no options under %q", heading)
 	}
 	return options
+}
+
+// CheckDefaults sets each option of a section of docs/configuration.md to the default
+// that it states, which must change nothing. With returns what an option, such as
+// "timeout 5s", makes of a configuration that sets no other; "" is no option. It returns
+// how many defaults the section states.
+func CheckDefaults[T any](t testing.TB, heading string, with func(option string) T) (stated int) {
+	t.Helper()
+	defaults := with("")
+	for _, option := range Options(t, heading) {
+		if option.Default == "" {
+			continue
+		}
+		stated++
+		if told := with(option.Name + " " + option.Default); !reflect.DeepEqual(told, defaults) {
+			t.Errorf("%s %s is not the default: it gives %+v in place of %+v", option.Name, option.Default, told, defaults)
+		}
+	}
+	return stated
 }

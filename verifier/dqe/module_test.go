@@ -3,7 +3,6 @@ package dqe
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -26,17 +25,7 @@ func TestDefaultsOfTheDocumentationAreThoseOfTheCode(t *testing.T) {
 		}
 		return m.client.settings
 	}
-	defaults, checked := with(""), 0
-	for _, option := range manual.Options(t, "## verifier dqe") {
-		if option.Default == "" {
-			continue
-		}
-		checked++
-		if told := with(option.Name + " " + option.Default); !reflect.DeepEqual(told, defaults) {
-			t.Errorf("%s %s is not the default: it gives %+v in place of %+v", option.Name, option.Default, told, defaults)
-		}
-	}
-	if checked < 4 {
-		t.Errorf("the documentation tells %d defaults", checked)
+	if stated := manual.CheckDefaults(t, "## verifier dqe", with); stated < 4 {
+		t.Errorf("the documentation tells %d defaults", stated)
 	}
 }
