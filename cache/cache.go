@@ -203,6 +203,9 @@ type Record struct {
 	Touched time.Time
 	// Tags are those by which Find finds the record; a zero Tag is none.
 	Tags [2]Tag
+	// Label is stored beside the record, where Label finds it without the key. It
+	// is readable there, so the gate encrypts it. nil for most records.
+	Label []byte
 	// Version differs after each write of the record. The cache sets it.
 	Version uint64
 }

@@ -2,25 +2,40 @@
 // key of a record is derived from the Secret of its cache.Key, which no store holds,
 // so nobody can read or change a record by stealing the store. Only the data that a
 // cache stores beside a sealed record, to find and end it, stays visible: its Ref, its
-// end, and in some stores its kind and its tags.
+// end, and in some stores its kind and its tags. Its Label stays readable too.
 package sealed
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// format is the first byte of a sealed record. It is authenticated with the rest.
-const format = 2
+// A sealed record consists of a head, a nonce and a box. The first byte of the head is
+// the format. In labelled it is followed by the Label, with two bytes of its length
+// before it. The head is authenticated with the record, so that nobody can change a
+// Label or give it to another record.
+const (
+	plain    = 2 // a record without a Label
+	labelled = 3
+)
+
+const (
+	labelAt   = 3  // the size of the head before the Label
+	nonceSize = 12 // that of AES-GCM
+	maxLabel  = 1<<16 - 1
+)
 
 // ErrSealed means that a record does not open: it is damaged, or it was sealed for
 // another secret, realm or kind.
@@ -49,7 +64,7 @@ func Seal(codec cache.Codec, key cache.Key, rec *cache.Record) ([]byte, error) {
 			e.Tags = append(e.Tags, rec.Tags[i][:])
 		}
 	}
-	plain, err := json.Marshal(e)
+	text, err := json.Marshal(e)
 	if err != nil {
 		return nil, fmt.Errorf("cache: encoding a record: %w", err)
 	}
@@ -57,10 +72,50 @@ func Seal(codec cache.Codec, key cache.Key, rec *cache.Record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := make([]byte, 1+aead.NonceSize(), 1+aead.NonceSize()+len(plain)+aead.Overhead())
-	head[0] = format
-	_, _ = rand.Read(head[1:]) // never fails, by its documentation
-	return aead.Seal(head, head[1:], plain, additional(key)), nil
+	head, err := headOf(rec.Label)
+	if err != nil {
+		return nil, err
+	}
+	sealed := make([]byte, len(head)+nonceSize, len(head)+nonceSize+len(text)+aead.Overhead())
+	nonce := sealed[copy(sealed, head):]
+	_, _ = rand.Read(nonce) // never fails, by its documentation
+	return aead.Seal(sealed, nonce, text, additional(head, key)), nil
+}
+
+// headOf returns the head of a record with this Label.
+func headOf(label []byte) ([]byte, error) {
+	switch {
+	case len(label) == 0:
+		return []byte{plain}, nil
+	case len(label) > maxLabel:
+		return nil, fmt.Errorf("cache: a label of %d bytes is too long", len(label))
+	}
+	return append([]byte{labelled, byte(len(label) >> 8), byte(len(label))}, label...), nil
+}
+
+// split splits a sealed record after its head. The head is nil if it is none.
+func split(sealed []byte) (head, rest []byte) {
+	size := 1
+	switch {
+	case len(sealed) > labelAt && sealed[0] == labelled:
+		size = labelAt + int(binary.BigEndian.Uint16(sealed[1:]))
+	case len(sealed) == 0 || sealed[0] != plain:
+		return nil, nil
+	}
+	if len(sealed) < size+nonceSize {
+		return nil, nil
+	}
+	return sealed[:size:size], sealed[size:]
+}
+
+// Label returns the Label of a sealed record without opening it, as a part of sealed. It
+// is nil if there is none, or the record is damaged.
+func Label(sealed []byte) []byte {
+	head, _ := split(sealed)
+	if len(head) <= labelAt {
+		return nil
+	}
+	return head[labelAt:]
 }
 
 // Open decrypts a record that Seal has sealed for the same key. Its error is
@@ -70,23 +125,23 @@ func Open(codec cache.Codec, key cache.Key, sealed []byte) (*cache.Record, error
 	if err != nil {
 		return nil, err
 	}
-	if len(sealed) < 1+aead.NonceSize() || sealed[0] != format {
+	head, rest := split(sealed)
+	if head == nil {
 		return nil, ErrSealed
 	}
-	nonce, box := sealed[1:1+aead.NonceSize()], sealed[1+aead.NonceSize():]
-	plain, err := aead.Open(nil, nonce, box, additional(key))
+	text, err := aead.Open(nil, rest[:nonceSize], rest[nonceSize:], additional(head, key))
 	if err != nil {
 		return nil, ErrSealed
 	}
 	var e envelope
-	if err := json.Unmarshal(plain, &e); err != nil {
+	if err := json.Unmarshal(text, &e); err != nil {
 		return nil, ErrSealed
 	}
 	value, err := decode(codec, key.Kind, e.Value)
 	if err != nil {
 		return nil, ErrSealed
 	}
-	rec := &cache.Record{Value: value, Expires: e.Expires, Idle: e.Idle, Touched: e.Touched}
+	rec := &cache.Record{Value: value, Expires: e.Expires, Idle: e.Idle, Touched: e.Touched, Label: bytes.Clone(Label(sealed))}
 	for i := range min(len(e.Tags), len(rec.Tags)) {
 		copy(rec.Tags[i][:], e.Tags[i])
 	}
@@ -124,9 +179,9 @@ func aeadOf(key cache.Key) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// additional is authenticated with the record, and binds it to its kind, realm and
+// additional is authenticated with the record, and binds it to its head, kind, realm and
 // secret.
-func additional(key cache.Key) []byte {
+func additional(head []byte, key cache.Key) []byte {
 	ref := key.Ref()
-	return append([]byte{format, byte(key.Kind)}, append(ref[:], key.Realm...)...)
+	return slices.Concat(head, []byte{byte(key.Kind)}, ref[:], []byte(key.Realm))
 }

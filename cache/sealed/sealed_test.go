@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,8 +109,76 @@ func TestRecordMovedElsewhereDoesNotOpen(t *testing.T) {
 	}
 }
 
+// withLabel returns testRec with a label.
+func withLabel(label string) *cache.Record {
+	rec := *testRec
+	rec.Label = []byte(label)
+	return &rec
+}
+
+func TestLabelIsReadableWithoutTheKey(t *testing.T) {
+	for _, label := range []string{"label", "\x00", strings.Repeat("l", maxLabel)} {
+		sealed := seal(t, testKey, withLabel(label))
+		if got := Label(sealed); string(got) != label || cap(got) != len(got) {
+			t.Errorf("the label has %d bytes of %d, want %d", len(got), cap(got), len(label))
+		}
+		rec, err := Open(codec, testKey, sealed)
+		if err != nil || string(rec.Label) != label || !reflect.DeepEqual(rec.Value, testRec.Value) {
+			t.Errorf("Open = %+v, %v", rec, err)
+		}
+		clear(sealed)
+		if string(rec.Label) != label {
+			t.Error("the opened record keeps the sealed one in memory")
+		}
+	}
+	if _, err := Seal(codec, testKey, withLabel(strings.Repeat("l", maxLabel+1))); err == nil {
+		t.Error("a label that is too long is cut")
+	}
+	for name, none := range map[string][]byte{
+		"no label": seal(t, testKey, testRec), "an empty label": seal(t, testKey, withLabel("")),
+		"nothing": nil, "an unknown format": {9, 0, 1, 'x'}, "a head that is cut": {labelled, 0}, "a label that is cut": {labelled, 0, 9, 'x'},
+	} {
+		if label := Label(none); label != nil {
+			t.Errorf("%s: %q", name, label)
+		}
+	}
+}
+
+// An earlier version knows no labels, and must go on reading what has none.
+func TestRecordWithoutLabelHasTheEarlierFormat(t *testing.T) {
+	if sealed := seal(t, testKey, testRec); sealed[0] != 2 {
+		t.Errorf("format %d", sealed[0])
+	}
+}
+
+// Whoever can write to the store could show an administrator another visitor's session
+// in place of their own.
+func TestRecordThatWasGivenTheLabelOfAnotherDoesNotOpen(t *testing.T) {
+	sealed, other := seal(t, testKey, withLabel("mine")), seal(t, testKey, withLabel("yours"))
+	head, rest := split(sealed)
+	given, _ := split(other)
+	for name, changed := range map[string][]byte{
+		"another label": slices.Concat(given, rest),
+		"no label":      slices.Concat([]byte{plain}, rest),
+		"a longer one":  slices.Concat([]byte{labelled, 0, byte(len("mine") + 1)}, head[labelAt:], rest),
+	} {
+		if _, err := Open(codec, testKey, changed); !errors.Is(err, ErrSealed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	unlabelled := seal(t, testKey, testRec)
+	if _, err := Open(codec, testKey, slices.Concat(given, unlabelled[1:])); !errors.Is(err, ErrSealed) {
+		t.Errorf("a record without label that was given one: %v", err)
+	}
+}
+
 func TestChangedRecordDoesNotOpen(t *testing.T) {
-	sealed := seal(t, testKey, testRec)
+	t.Run("without label", func(t *testing.T) { testChanged(t, testRec) })
+	t.Run("with label", func(t *testing.T) { testChanged(t, withLabel("label")) })
+}
+
+func testChanged(t *testing.T, rec *cache.Record) {
+	sealed := seal(t, testKey, rec)
 	for i := range sealed {
 		changed := bytes.Clone(sealed)
 		changed[i] ^= 1
@@ -124,11 +193,17 @@ func TestChangedRecordDoesNotOpen(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	f.Add(seal(f, testKey, testRec))
-	f.Add([]byte{format})
+	f.Add(seal(f, testKey, withLabel("label")))
+	f.Add([]byte{plain})
+	f.Add([]byte{labelled, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, sealed []byte) {
+		label := Label(sealed)
 		rec, err := Open(codec, testKey, sealed)
 		if (err == nil) != (rec != nil) {
 			t.Errorf("%v, %v", rec, err)
+		}
+		if !bytes.Contains(sealed, label) || (rec != nil && !bytes.Equal(rec.Label, label)) {
+			t.Errorf("the label is %q, that of %v", label, rec)
 		}
 	})
 }
