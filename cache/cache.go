@@ -45,7 +45,7 @@ var (
 // node may return a session as it was up to a second ago, and longer while the
 // store does not answer.
 //
-// A record that Get returned, and its value, are shared: nobody changes them. Put
+// A record that Get returned, its value and its Label are shared: nobody changes them. Put
 // and Replace store the record they are given and set its Version, so the caller
 // hands over a fresh one and lets go of it.
 type Cache interface {
@@ -73,6 +73,20 @@ type Cache interface {
 	// has just ended, or that had the tag before.
 	Find(ctx context.Context, tag Tag) ([]Ref, error)
 
+	// Label returns the Label of the live record under ref, or ErrNotFound. It may
+	// still return that of a record that has just ended.
+	Label(ctx context.Context, ref Ref) ([]byte, error)
+
+	// Walk calls visit for every live session, until visit returns an error, which
+	// Walk returns. It misses none that was stored before the call and lives on; it
+	// may visit one more than once, or one that has just ended. visit may use the
+	// cache.
+	Walk(ctx context.Context, visit func(Ref) error) error
+
+	// Sessions returns how many sessions there are. One that has ended may count
+	// for another minute.
+	Sessions(ctx context.Context) (int64, error)
+
 	// Count counts one event against every limit, checking and counting in one
 	// step: where one of them is reached nothing is counted and the error is a
 	// *LimitError. It returns the event as each limit counts it, or ErrFull
@@ -90,9 +104,9 @@ type Cache interface {
 
 // Sized is a Cache whose records take room in this process.
 type Sized interface {
-	// Sessions is how many sessions it holds. One that has expired may count for
+	// Held is how many sessions it holds. One that has expired may count for
 	// another minute.
-	Sessions() int64
+	Held() int64
 }
 
 // Totaler is a Cache that can read a counter. A cache need not: without it there is no
@@ -136,7 +150,7 @@ type Kind uint8
 
 const (
 	// KindSession: a visitor's verification. It is never refused for want of
-	// room, since somebody has paid for it, and is what Sized counts.
+	// room, since somebody has paid for it, and is what Walk visits.
 	KindSession Kind = iota + 1
 	// KindAttempt: a verification under way. A new one may be refused with
 	// ErrFull, one that was begun never.

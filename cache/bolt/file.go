@@ -101,9 +101,10 @@ func readAll(tx *bbolt.Tx, found func(cache.Ref, memory.Sealed)) error {
 		}
 		last = ref
 		records++
+		box := bytes.Clone(value[headSize:])
 		found(at, memory.Sealed{
 			Kind: cache.Kind(value[kindAt]), Ends: timeAt(value[endAt:]),
-			Tags: tagsOf(value), Box: bytes.Clone(value[headSize:]),
+			Tags: tagsOf(value), Label: sealed.Label(box), Box: box,
 		})
 		return nil
 	})

@@ -37,6 +37,8 @@ func Run(t *testing.T, open Opener) {
 		{"end of life", lifeTests()},
 		{"touch", touchTests},
 		{"find", findTests},
+		{"label", labelTests},
+		{"walk", walkTests},
 		{"count", countTests},
 		{"ended context", []scenario{{"every call fails", testEndedContext}}},
 		{"close", closeTests},

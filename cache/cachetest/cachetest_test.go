@@ -32,7 +32,7 @@ func TestSuiteCoversEveryKind(t *testing.T) {
 
 func TestSameRecord(t *testing.T) {
 	at := time.Now()
-	want := cache.Record{Value: value(1), Expires: at, Idle: time.Minute, Touched: at, Tags: tags(0, 1)}
+	want := cache.Record{Value: value(1), Expires: at, Idle: time.Minute, Touched: at, Tags: tags(0, 1), Label: []byte("a")}
 	tests := map[string]struct {
 		change func(*cache.Record)
 		same   bool
@@ -51,6 +51,7 @@ func TestSameRecord(t *testing.T) {
 		"no time":                       {func(r *cache.Record) { r.Touched = time.Time{} }, false},
 		"another idle time":             {func(r *cache.Record) { r.Idle = 0 }, false},
 		"another tag":                   {func(r *cache.Record) { r.Tags = tags(1, 1) }, false},
+		"another label":                 {func(r *cache.Record) { r.Label = []byte("b") }, false},
 		"another version":               {func(r *cache.Record) { r.Version = 7 }, true},
 	}
 	for name, test := range tests {

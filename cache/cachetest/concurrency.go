@@ -187,6 +187,9 @@ func calls(ctx context.Context, b bench, old *cache.Record) map[string]func() er
 		"Replace with nil": func() error { return b.Replace(ctx, attemptKey, nil, b.record(value(3))) },
 		"Delete":           func() error { return b.Delete(ctx, otherKey.Ref()) },
 		"Find":             func() error { _, err := b.Find(ctx, cache.Tag{1}); return err },
+		"Label":            func() error { _, err := b.Label(ctx, attemptKey.Ref()); return err },
+		"Walk":             func() error { return b.Walk(ctx, func(cache.Ref) error { return nil }) },
+		"Sessions":         func() error { _, err := b.Sessions(ctx); return err },
 		"Count":            func() error { _, err := b.Count(ctx, []cache.Limit{endless}); return err },
 		"Uncount":          func() error { return b.Uncount(ctx, []cache.Counted{{Counter: endless.Counter()}}) },
 	}

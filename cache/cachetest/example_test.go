@@ -56,6 +56,7 @@ type table struct {
 // row is a sealed record, with what must be known of it without its key.
 type row struct {
 	version uint64
+	kind    cache.Kind
 	ends    time.Time
 	tags    [2]cache.Tag
 	box     []byte // the sealed record
@@ -108,7 +109,7 @@ func (t *table) store(key cache.Key, rec *cache.Record) error {
 	}
 	t.version++
 	rec.Version = t.version
-	t.rows[key.Ref()] = row{version: rec.Version, ends: rec.End(), tags: rec.Tags, box: box}
+	t.rows[key.Ref()] = row{version: rec.Version, kind: key.Kind, ends: rec.End(), tags: rec.Tags, box: box}
 	return nil
 }
 
@@ -177,6 +178,55 @@ func (t *table) Find(ctx context.Context, tag cache.Tag) (found []cache.Ref, err
 		}
 	}
 	return found, nil
+}
+
+// Label implements cache.Cache.
+func (t *table) Label(ctx context.Context, ref cache.Ref) ([]byte, error) {
+	end, err := t.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	there, ok := t.rows[ref]
+	if !ok || !t.now().Before(there.ends) {
+		return nil, cache.ErrNotFound
+	}
+	return sealed.Label(there.box), nil
+}
+
+// Walk implements cache.Cache. It visits after the table is unlocked, since visit may
+// use the cache. A real store reads its list in parts.
+func (t *table) Walk(ctx context.Context, visit func(cache.Ref) error) error {
+	sessions, err := t.sessions(ctx)
+	if err != nil {
+		return err
+	}
+	for _, ref := range sessions {
+		if err := visit(ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sessions implements cache.Cache. A real store does not look at each of them.
+func (t *table) Sessions(ctx context.Context) (int64, error) {
+	sessions, err := t.sessions(ctx)
+	return int64(len(sessions)), err
+}
+
+func (t *table) sessions(ctx context.Context) (refs []cache.Ref, err error) {
+	end, err := t.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	for ref, there := range t.rows {
+		if there.kind == cache.KindSession && t.now().Before(there.ends) {
+			refs = append(refs, ref)
+		}
+	}
+	return refs, nil
 }
 
 // Count implements cache.Cache: of several limits all count or none.

@@ -14,7 +14,7 @@ func valueTests() (tests []scenario) {
 			full, empty := key(kind, "full"), key(kind, "empty")
 			b.misses(t, full)
 			want := cache.Record{
-				Value: value(1), Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.now(), Tags: tags(1, 2),
+				Value: value(1), Expires: b.in(time.Hour), Idle: time.Minute, Touched: b.now(), Tags: tags(1, 2), Label: []byte("label"),
 			}
 			stored := want
 			b.put(t, full, &stored)

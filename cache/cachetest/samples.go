@@ -1,6 +1,7 @@
 package cachetest
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
@@ -27,6 +28,7 @@ var kinds = map[string]cache.Kind{
 // milliseconds.
 func sameRecord(got, want *cache.Record) bool {
 	return sameValue(got.Value, want.Value.(*Value)) && got.Idle == want.Idle && got.Tags == want.Tags &&
+		bytes.Equal(got.Label, want.Label) &&
 		sameTime(got.Expires, want.Expires) && sameTime(got.Touched, want.Touched)
 }
 

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"bytes"
 	"time"
 
 	gocache "github.com/patrickmn/go-cache"
@@ -33,7 +34,9 @@ type Sealed struct {
 	Ends time.Time
 	// Tags are those of the record.
 	Tags [2]cache.Tag
-	// Box holds the record for Backing.Open.
+	// Label is that of the record. It may be a part of Box.
+	Label []byte
+	// Box holds the record for Backing.Open. It is not empty.
 	Box []byte
 }
 
@@ -44,7 +47,7 @@ func (c *Cache) load(ref cache.Ref, kept Sealed) {
 		return
 	}
 	e := &entry{
-		Record: cache.Record{Expires: kept.Ends, Tags: kept.Tags}, kind: kept.Kind, sealed: kept.Box,
+		Record: cache.Record{Value: box(kept.Box), Expires: kept.Ends, Tags: kept.Tags, Label: kept.Label}, kind: kept.Kind,
 	}
 	c.held[e.kind].add()
 	s := c.shard(ref)
@@ -64,11 +67,11 @@ func (c *Cache) unseal(key cache.Key, ref cache.Ref) *entry {
 // open is unseal for a shard that is locked.
 func (c *Cache) open(s *shard, key cache.Key, ref cache.Ref) *entry {
 	e := s.get(ref)
-	if e == nil || e.sealed == nil {
+	if e == nil || e.box() == nil {
 		return e
 	}
-	rec, err := c.backing.Open(key, e.sealed)
-	if err != nil || rec.Tags != e.Tags {
+	rec, err := c.backing.Open(key, e.box())
+	if err != nil || rec.Tags != e.Tags || !bytes.Equal(rec.Label, e.Label) {
 		return nil // fail closed
 	}
 	rec.Version = e.Version
@@ -82,7 +85,7 @@ func (c *Cache) store(key cache.Key, ref cache.Ref, there *entry, rec *cache.Rec
 	if c.backing == nil {
 		return nil
 	}
-	used := there != nil && there.sealed == nil && rec.IsUseOf(&there.Record)
+	used := there != nil && there.box() == nil && rec.IsUseOf(&there.Record)
 	return c.backing.Store(key, ref, rec, used)
 }
 

@@ -34,7 +34,7 @@ func (s *shelf) Store(key cache.Key, ref cache.Ref, rec *cache.Record, _ bool) e
 		return s.failed
 	}
 	box, err := sealed.Seal(cachetest.Codec{}, key, rec)
-	s.held[ref] = Sealed{Kind: key.Kind, Ends: rec.End(), Tags: rec.Tags, Box: box}
+	s.held[ref] = Sealed{Kind: key.Kind, Ends: rec.End(), Tags: rec.Tags, Label: rec.Label, Box: box}
 	return err
 }
 

@@ -60,9 +60,17 @@ type shard struct {
 
 // entry is a stored record. It is never changed, only replaced.
 type entry struct {
-	cache.Record
-	kind   cache.Kind
-	sealed []byte // the sealed record, until a call with its key opens it
+	cache.Record // its Value is a box until a call with its key opens it
+	kind         cache.Kind
+}
+
+// box is a sealed record.
+type box []byte
+
+// box returns the sealed record if e is not open yet, and else nil.
+func (e *entry) box() box {
+	b, _ := e.Value.(box)
+	return b
 }
 
 // New returns an empty cache. It must be closed.
@@ -120,7 +128,7 @@ func (c *Cache) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	if c.closed.Load() {
 		return nil, cache.ErrClosed
 	}
-	if e != nil && e.sealed != nil {
+	if e != nil && e.box() != nil {
 		if e = c.unseal(key, ref); c.closed.Load() {
 			return nil, cache.ErrClosed
 		}
@@ -196,8 +204,8 @@ func (c *Cache) Delete(ctx context.Context, ref cache.Ref) error {
 	return c.forget(s, ref, s.get(ref))
 }
 
-// Sessions implements cache.Sized.
-func (c *Cache) Sessions() int64 { return c.held[cache.KindSession].used.Load() }
+// Held implements cache.Sized.
+func (c *Cache) Held() int64 { return c.held[cache.KindSession].used.Load() }
 
 // Close implements cache.Cache. It waits for the sweeper to end, and frees the
 // memory of the records.

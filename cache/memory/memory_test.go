@@ -112,7 +112,7 @@ func TestSessionsAlwaysFindRoomAndAreCounted(t *testing.T) {
 		}
 	}
 	must(t, c.Delete(t.Context(), keys[0].Ref()))
-	if n := c.Sessions(); n != sessions-1 {
+	if n := c.Held(); n != sessions-1 {
 		t.Errorf("%d sessions are held", n)
 	}
 	checkCounts(t, c)

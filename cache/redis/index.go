@@ -10,22 +10,34 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 )
 
-// tag lists a record under its tags before the record is stored. A listed record that
-// is not there does no harm, but one that is not listed could not be found and ended.
-func (c *Cache) tag(ctx context.Context, ref cache.Ref, rec *cache.Record) error {
+// list lists a record, which replaces old, before it is stored: under its tags, and if
+// it is a session, among the sessions. A listed record that is not there does no harm,
+// but one that is not listed could not be found and ended. A use of old is listed under
+// the tags already.
+func (c *Cache) list(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
 	client, err := c.connected()
 	if err != nil {
 		return err
 	}
-	life := max(1, rec.Expires.Sub(c.now()).Milliseconds())
-	args := []string{c.scriptNow(), strconv.FormatInt(life, 10), string(ref[:])}
 	var lists []rueidis.LuaExec
+	add := func(list string, end time.Time, member, before string) {
+		life := strconv.FormatInt(max(1, end.Sub(c.now()).Milliseconds()), 10)
+		lists = append(lists, rueidis.LuaExec{Keys: []string{list}, Args: []string{c.scriptNow(), life, member, before}})
+	}
+	ref := key.Ref()
 	for _, tag := range rec.Tags {
-		if tag != (cache.Tag{}) {
-			lists = append(lists, rueidis.LuaExec{Keys: []string{c.tagKey(tag)}, Args: args})
+		if tag != (cache.Tag{}) && (old == nil || !rec.IsUseOf(old)) {
+			add(c.tagKey(tag), rec.Expires, string(ref[:]), "")
 		}
 	}
-	for _, answer := range tagScript.ExecMulti(ctx, client, lists...) {
+	if key.Kind == cache.KindSession {
+		before := ""
+		if old != nil {
+			before = member(ref, version(old))
+		}
+		add(c.sessionsKey(), rec.End(), member(ref, version(rec)), before)
+	}
+	for _, answer := range listScript.ExecMulti(ctx, client, lists...) {
 		if err := answer.Error(); err != nil {
 			return err
 		}
@@ -55,13 +67,22 @@ func (c *Cache) find(ctx context.Context, tag cache.Tag) ([]cache.Ref, error) {
 		return nil, err
 	}
 	refs := make([]cache.Ref, 0, len(listed))
-	asked := make(rueidis.Commands, 0, len(listed))
 	for _, name := range listed {
-		if len(name) != len(cache.Ref{}) {
-			continue
+		if len(name) == len(cache.Ref{}) {
+			refs = append(refs, cache.Ref([]byte(name)))
 		}
-		ref := cache.Ref([]byte(name))
-		refs = append(refs, ref)
+	}
+	return c.existing(ctx, refs)
+}
+
+// existing returns those of refs under which something is stored.
+func (c *Cache) existing(ctx context.Context, refs []cache.Ref) ([]cache.Ref, error) {
+	client, err := c.connected()
+	if err != nil {
+		return nil, err
+	}
+	asked := make(rueidis.Commands, 0, len(refs))
+	for _, ref := range refs {
 		asked = append(asked, client.B().Exists().Key(c.recordKey(ref)).Build())
 	}
 	live := refs[:0]

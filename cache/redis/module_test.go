@@ -21,6 +21,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap/zaptest"
 
+	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/cache/cachetest"
 	"github.com/numberverify/caddy-number-verify/test/manual"
 	"github.com/numberverify/caddy-number-verify/test/stage/redistest"
@@ -201,9 +202,19 @@ func useAll(t *testing.T, c *Cache) {
 	must(t, c.Put(t.Context(), sessionKey, sessionRecord()))
 	holds(t, c, sessionKey)
 	must(t, c.Replace(t.Context(), key(1, "other"), nil, sessionRecord()))
-	if _, err := c.Find(t.Context(), sessionRecord().Tags[0]); err != nil {
-		t.Error(err)
-	}
+	old, err := c.Get(t.Context(), sessionKey)
+	must(t, err)
+	used := *old
+	must(t, c.Replace(t.Context(), sessionKey, old, &used))
+	_, err = c.Find(t.Context(), sessionRecord().Tags[0])
+	must(t, err)
+	_, err = c.Label(t.Context(), sessionKey.Ref())
+	must(t, err)
+	must(t, c.Walk(t.Context(), func(cache.Ref) error { return nil }))
+	_, err = c.Sessions(t.Context())
+	must(t, err)
+	_, err = c.Total(t.Context(), limits()[0])
+	must(t, err)
 	counted, err := c.Count(t.Context(), limits())
 	must(t, err)
 	must(t, c.Uncount(t.Context(), counted))

@@ -33,7 +33,8 @@ var (
 
 // Cache is a cache.Cache on a server. The server's key of a record is <prefix><ref>,
 // and expires with the record. That of a counter is <prefix>{count}<ref>, so that a
-// Cluster keeps all counters together. <prefix>tag<tag> lists the records with a tag.
+// Cluster keeps all counters together. <prefix>tag<tag> lists the records with a tag, and
+// <prefix>sessions all sessions.
 type Cache struct {
 	opts   Options
 	now    func() time.Time
@@ -185,21 +186,26 @@ func (c *Cache) put(ctx context.Context, key cache.Key, rec *cache.Record) error
 	if err != nil {
 		return err
 	}
-	if life == 0 {
-		return c.delete(ctx, key.Ref())
+	if life > 0 {
+		if err := c.list(ctx, key, nil, rec); err != nil {
+			return err
+		}
 	}
+	return c.set(ctx, key.Kind, key.Ref(), raw, life)
+}
+
+// set stores raw for life milliseconds, or deletes if life is 0, whatever stood there.
+func (c *Cache) set(ctx context.Context, kind cache.Kind, ref cache.Ref, raw string, life int64) error {
 	client, err := c.connected()
 	if err != nil {
 		return err
 	}
-	if err := c.tag(ctx, key.Ref(), rec); err != nil {
+	args := []string{raw, strconv.FormatInt(life, 10)}
+	old, err := setScript.Exec(ctx, client, []string{c.recordKey(ref)}, args).ToString()
+	if err != nil {
 		return err
 	}
-	set := client.B().Set().Key(c.recordKey(key.Ref())).Value(raw).PxMilliseconds(life).Build()
-	if err := client.Do(ctx, set).Error(); err != nil {
-		return err
-	}
-	return c.settle(ctx, key.Kind, key.Ref())
+	return c.settle(ctx, kind, ref, old)
 }
 
 // Replace implements cache.Cache.
@@ -220,8 +226,8 @@ func (c *Cache) replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 	if err != nil {
 		return err
 	}
-	if used := old != nil && rec.IsUseOf(old); life > 0 && !used {
-		if err := c.tag(ctx, key.Ref(), rec); err != nil {
+	if life > 0 {
+		if err := c.list(ctx, key, old, rec); err != nil {
 			return err
 		}
 	}
@@ -235,10 +241,14 @@ func (c *Cache) replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 			err = c.swap(ctx, key.Ref(), expected, raw, life)
 		}
 	}
+	if errors.Is(err, cache.ErrConflict) {
+		// what was listed is not stored; if that fails, it counts until its end
+		_ = c.settle(ctx, key.Kind, key.Ref(), version(rec))
+	}
 	if err != nil {
 		return err
 	}
-	return c.settle(ctx, key.Kind, key.Ref())
+	return c.settle(ctx, key.Kind, key.Ref(), expected)
 }
 
 // deadVersion returns the version of the content under key, or "" without content, if
@@ -279,24 +289,14 @@ func (c *Cache) Delete(ctx context.Context, ref cache.Ref) error {
 		return err
 	}
 	defer cancel()
-	return c.failed(ctx, c.delete(ctx, ref))
+	return c.failed(ctx, c.set(ctx, cache.KindSession, ref, "", 0))
 }
 
-func (c *Cache) delete(ctx context.Context, ref cache.Ref) error {
-	client, err := c.connected()
-	if err != nil {
-		return err
-	}
-	if err := client.Do(ctx, client.B().Del().Key(c.recordKey(ref)).Build()).Error(); err != nil {
-		return err
-	}
-	return c.settle(ctx, cache.KindSession, ref)
-}
-
-// settle waits until the server has told this node that a session, which it may hold,
-// has changed. The message comes after the answer to the write, but before the answer
-// to any later command.
-func (c *Cache) settle(ctx context.Context, kind cache.Kind, ref cache.Ref) error {
+// settle takes the version gone of a session off the list of sessions; "" is none. It
+// also waits until the server has told this node that the session, which it may hold, has
+// changed. The message comes after the answer to the write, but before the answer to any
+// later command.
+func (c *Cache) settle(ctx context.Context, kind cache.Kind, ref cache.Ref, gone string) error {
 	if kind != cache.KindSession {
 		return nil
 	}
@@ -304,7 +304,16 @@ func (c *Cache) settle(ctx context.Context, kind cache.Kind, ref cache.Ref) erro
 	if err != nil {
 		return err
 	}
-	return client.Do(ctx, client.B().Exists().Key(c.recordKey(ref)).Build()).Error()
+	ask := rueidis.Commands{client.B().Exists().Key(c.recordKey(ref)).Build()}
+	if gone != "" {
+		ask = append(ask, client.B().Zrem().Key(c.sessionsKey()).Member(member(ref, gone)).Build())
+	}
+	for _, answer := range client.DoMulti(ctx, ask...) {
+		if err := answer.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close implements cache.Cache.
@@ -392,6 +401,8 @@ func (c *Cache) recordKey(ref cache.Ref) string { return c.opts.Prefix + encode(
 func (c *Cache) counterKey(ref cache.Ref) string { return c.opts.Prefix + "{count}" + encode(ref) }
 
 func (c *Cache) tagKey(tag cache.Tag) string { return c.opts.Prefix + "tag" + encode(tag) }
+
+func (c *Cache) sessionsKey() string { return c.opts.Prefix + "sessions" }
 
 func encode(sum [32]byte) string { return base64.RawURLEncoding.EncodeToString(sum[:]) }
 

@@ -17,6 +17,18 @@ end
 return 1
 `)
 
+// setScript stores ARGV[1] under KEYS[1] for ARGV[2] milliseconds, or deletes if that is
+// 0, and returns the first 8 bytes of what stood there.
+var setScript = rueidis.NewLuaScript(`
+local old = redis.call('GETRANGE', KEYS[1], 0, 7)
+if ARGV[2] == '0' then
+	redis.call('DEL', KEYS[1])
+else
+	redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return old
+`)
+
 // luaNow sets now to ARGV[1], a Unix time in milliseconds, or to the server's time
 // where that is empty: nodes whose clocks differ must not empty each other's counters.
 const luaNow = `
@@ -27,15 +39,35 @@ if not now then
 end
 `
 
-// tagScript adds ARGV[3] to the list KEYS[1] for ARGV[2] milliseconds, and removes
-// entries that have ended. The script is sent whole, not as a hash: the lists of a record
-// lie on several nodes of a Cluster, and all are written in one round trip.
-var tagScript = rueidis.NewLuaScriptNoSha(luaNow + `
+// listScript adds ARGV[3] to the list KEYS[1] for ARGV[2] milliseconds, and removes
+// entries that have ended. If ARGV[4] is listed, ARGV[3] stays for at least as long: a
+// walk goes from early ends to late ones, and must meet a session that was used meanwhile,
+// even by a node whose clock is behind. The script is sent whole, not as a hash: the
+// lists of a record lie on several nodes of a Cluster, and all are written in one round
+// trip.
+var listScript = rueidis.NewLuaScriptNoSha(luaNow + `
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
-redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[3])
+local ends = now + ARGV[2]
+if ARGV[4] ~= '' then
+	ends = math.max(ends, redis.call('ZSCORE', KEYS[1], ARGV[4]) or 0)
+end
+redis.call('ZADD', KEYS[1], string.format('%.0f', ends), ARGV[3])
 local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - now))
 return 1
+`)
+
+// sessionsScript returns how many entries of the list KEYS[1] have not ended. ARGV[1] is
+// the time.
+var sessionsScript = rueidis.NewLuaScript(luaNow + `
+return redis.call('ZCOUNT', KEYS[1], string.format('(%.0f', now), '+inf')
+`)
+
+// pageScript returns up to ARGV[3] entries of the list KEYS[1], with their ends: those
+// that end first, but not before ARGV[2], and have not ended yet. ARGV[1] is the time.
+var pageScript = rueidis.NewLuaScript(luaNow + `
+local from = string.format('%.0f', math.max(now + 1, ARGV[2]))
+return redis.call('ZRANGEBYSCORE', KEYS[1], from, '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 `)
 
 // countScript is cache.Limit.Add for all KEYS in one step. ARGV[1] is the time. For each

@@ -362,7 +362,7 @@ func TestSignOutUnderAHeapOfPlantedSessionCookiesEndsTheVisitorsSession(t *testi
 		g.Strip(r, v, "X-Verified-")
 		w := httptest.NewRecorder()
 		g.ServeEndpoint(w, r, v)
-		if n := s.store.Cache.(cache.Sized).Sessions(); w.Code != http.StatusSeeOther || n != 0 {
+		if n := s.store.Cache.(cache.Sized).Held(); w.Code != http.StatusSeeOther || n != 0 {
 			t.Errorf("%d, and %d sessions go on", w.Code, n)
 		}
 	})

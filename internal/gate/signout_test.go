@@ -189,12 +189,12 @@ func TestParallelWaitPagesAndALostCookieLeaveOneSessionInTheCache(t *testing.T) 
 				pause(context.Background(), 2*time.Second)
 				atOnce("/.number-verify/wait/" + ledger.AttemptID(m.attempts[0].nonce))
 			}
-			if n := m.store.Sessions(); n != 1 {
+			if n := m.store.Held(); n != 1 {
 				m.fail("after parallel requests for the wait page the cache holds %d sessions", n)
 			}
 			atOnce("/.number-verify/") // without a session cookie, since no answer was kept
 			m.delays.end()
-			if n := m.store.Sessions(); n != 1 {
+			if n := m.store.Held(); n != 1 {
 				m.fail("after a lost cookie was made good the cache holds %d sessions", n)
 			}
 		})

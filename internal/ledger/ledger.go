@@ -166,7 +166,7 @@ func (l *Ledger) Sessions(ctx context.Context) (n int64, isKnown bool, err error
 	err = l.do(ctx, "sessions", func(c cache.Cache) error {
 		var sized cache.Sized
 		if sized, isKnown = c.(cache.Sized); isKnown {
-			n = sized.Sessions()
+			n = sized.Held()
 		}
 		return nil
 	})
