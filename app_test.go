@@ -22,7 +22,7 @@ type slowOpener struct {
 
 func (slowOpener) StoreName() string { return "slow" }
 
-func (slowOpener) Secret() string { return "" }
+func (slowOpener) Secrets() []string { return nil }
 
 func (o slowOpener) Open(*zap.Logger, cache.Codec) (cache.Cache, error) {
 	timer := time.NewTimer(o.took)

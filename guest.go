@@ -174,7 +174,8 @@ func (h *Handler) loadVerifier(ctx caddy.Context, countries []string) (*loadedVe
 // loadedCache is a cache that is not open yet, with what it says of itself.
 type loadedCache struct {
 	cache.Opener
-	name, secret string
+	name    string
+	secrets []string
 }
 
 // loadCache loads the cache of the handler.
@@ -191,21 +192,23 @@ func (h *Handler) loadCache(ctx caddy.Context) (*loadedCache, error) {
 		if !ok {
 			return nil, fmt.Errorf("cache %T is not a cache.Opener", guest)
 		}
-		return &loadedCache{opener, opener.StoreName(), opener.Secret()}, nil
+		return &loadedCache{opener, opener.StoreName(), opener.Secrets()}, nil
 	})
 }
 
-// indexSecret returns the secret from which index keys are derived: the cache's, or else
-// the verifier's.
-func indexSecret(c *loadedCache, v *loadedVerifier) (string, error) {
-	if c.secret == "" && v.secret == "" {
-		return "", errNoSecret
+// indexSecrets returns the secrets that protect the index keys, the current one first:
+// the cache's, or else the verifier's.
+func indexSecrets(c *loadedCache, v *loadedVerifier) ([]string, error) {
+	if len(c.secrets) == 0 && v.secret == "" {
+		return nil, errNoSecret
 	}
-	if c.secret == "" {
-		return v.secret, nil
+	if len(c.secrets) == 0 {
+		return []string{v.secret}, nil
 	}
-	if err := cache.CheckSecret(c.secret); err != nil {
-		return "", fmt.Errorf("the secret of the cache %w", err)
+	for _, secret := range c.secrets {
+		if err := cache.CheckSecret(secret); err != nil {
+			return nil, fmt.Errorf("a secret of the cache %w", err)
+		}
 	}
-	return c.secret, nil
+	return c.secrets, nil
 }

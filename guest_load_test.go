@@ -93,7 +93,7 @@ func (p *panickyCache) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, er
 
 func (p *panickyCache) StoreName() string { p.step("StoreName"); return "test_panicky " + p.In }
 
-func (p *panickyCache) Secret() string { return p.panicky.Secret() }
+func (p *panickyCache) Secrets() []string { return []string{p.panicky.Secret()} }
 
 // panickyConfig returns a configuration whose guests panic in the given steps.
 func panickyConfig(inVerifier, inCache string) []byte {

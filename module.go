@@ -182,13 +182,13 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
-	secret, err := indexSecret(store, v)
+	secrets, err := indexSecrets(store, v)
 	if err != nil {
 		return nil, err
 	}
 	g, err := gate.New(gate.Config{
 		Verifier: v.Verifier, Account: app.account(v.account),
-		Cache: app.use(store.name, store.Opener), Secret: secret, Pages: visible, Log: ctx.Logger(h),
+		Cache: app.use(store.name, store.Opener), Secrets: secrets, Pages: visible, Log: ctx.Logger(h),
 		Origins: options.PublicURL, Path: options.Path,
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),
@@ -199,7 +199,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
-	app.counters[counter{store.name, v.account, secret}] = g
+	app.counters[counter{store.name, v.account, secrets[len(secrets)-1]}] = g
 	return g, nil
 }
 

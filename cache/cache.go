@@ -123,11 +123,12 @@ type Opener interface {
 	// StoreName names the store. Modules with equal names share one open
 	// Cache, and it lives on through a reload of the configuration.
 	StoreName() string
-	// Secret returns the configured secret from which index keys are derived, by
-	// which numbers and addresses are found; "" where the verifier's secret
-	// serves. A module may also have a method HasSecret() bool, which tells
-	// before it is provisioned, for caddy adapt, whether there will be one.
-	Secret() string
+	// Secrets returns the configured secrets that protect the index keys, by which
+	// numbers and addresses are found: the current one first, then previous ones.
+	// There are none where the verifier's secret serves. A module may also have a
+	// method HasSecret() bool, which tells before it is provisioned, for caddy
+	// adapt, whether there will be one.
+	Secrets() []string
 	// Open opens the store. A cache that stores bytes turns values into bytes
 	// and back with codec; one that keeps the values themselves ignores it.
 	Open(logger *zap.Logger, codec Codec) (Cache, error)

@@ -28,15 +28,19 @@ type Module struct {
 	// time can use it. Required.
 	File string `json:"file,omitempty"`
 
-	// The secret from which index keys are derived, such as
+	// The secret that protects the index keys, such as
 	// `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters.
-	// Without it nobody finds a number or an address in the file. Default: the
-	// verifier's secret; then a new `client_secret` makes everything that was
-	// stored before impossible to find. Required if the verifier has no secret,
-	// because it uses a `token` from elsewhere.
-	IndexSecret string `json:"secret,omitempty"`
+	// Without it nobody finds a number or an address in the file. Previous secrets
+	// follow it. To change the secret without losing anything, put the new one
+	// first and leave the old one behind it until Caddy has reloaded;
+	// then remove the old one. Default: the verifier's secret; then a new
+	// `client_secret` makes everything that was stored before impossible to find.
+	// Required if the verifier has no secret, because it uses a `token` from
+	// elsewhere.
+	IndexSecrets []string `json:"secret,omitempty"`
 
-	path, secret string
+	path    string
+	secrets []string
 }
 
 // CaddyModule returns the Caddy module information.
@@ -50,7 +54,7 @@ func (*Module) CaddyModule() caddy.ModuleInfo {
 // options are those of the block.
 func (m *Module) options() option.Set {
 	return option.Set{Owner: "cache bolt", Options: []option.Option{
-		option.Word("secret", &m.IndexSecret).Checked(cache.CheckSecret),
+		option.Words("secret", &m.IndexSecrets).Checked(cache.CheckSecret),
 	}}
 }
 
@@ -68,7 +72,7 @@ func (m *Module) Provision(caddy.Context) error {
 	if wrong := set.Check(true); wrong != nil {
 		return wrong
 	}
-	m.secret = resolved.IndexSecret
+	m.secrets = resolved.IndexSecrets
 	path, err := filepath.Abs(resolved.File)
 	m.path = path
 	return err
@@ -77,11 +81,11 @@ func (m *Module) Provision(caddy.Context) error {
 // StoreName implements cache.Opener.
 func (m *Module) StoreName() string { return "bolt " + m.path }
 
-// Secret implements cache.Opener.
-func (m *Module) Secret() string { return m.secret }
+// Secrets implements cache.Opener.
+func (m *Module) Secrets() []string { return m.secrets }
 
 // HasSecret tells whether a secret is set, even before Provision.
-func (m *Module) HasSecret() bool { return m.IndexSecret != "" }
+func (m *Module) HasSecret() bool { return len(m.IndexSecrets) > 0 }
 
 // Open implements cache.Opener.
 func (m *Module) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, error) {
@@ -91,7 +95,7 @@ func (m *Module) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, error) {
 // UnmarshalCaddyfile sets up the module from Caddyfile tokens. Syntax:
 //
 //	cache bolt <file> {
-//		secret <secret>
+//		secret <secret> [<previous>...]
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // "bolt"

@@ -3,6 +3,7 @@ package bolt
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,9 +35,9 @@ func TestMistakesInTheCaddyfile(t *testing.T) {
 	for name, block := range map[string]string{
 		`unknown subdirective "sync"; there is just secret`: "sync off",
 		"set twice":     "secret aSecret890abcdef\n\tsecret aSecret890abcdef",
-		"exactly one v": "secret aSecret890abcdef aSecret890abcdef",
-		"exactly one":   "secret",
+		"one or more":   "secret",
 		"at least 16":   "secret aSecret890abcde",
+		"at least 16 c": "secret aSecret890abcdef aSecret890abcde",
 	} {
 		_, err := unmarshal("bolt /a {\n\t" + block + "\n}")
 		if err == nil || !strings.Contains(err.Error(), name) || strings.Contains(err.Error(), "aSecret") || !strings.Contains(err.Error(), "Testfile:") {
@@ -45,18 +46,36 @@ func TestMistakesInTheCaddyfile(t *testing.T) {
 	}
 }
 
-func TestSecretIsResolvedAndNeverEmpty(t *testing.T) {
+func TestSecretsAreResolvedAndNeverEmpty(t *testing.T) {
 	t.Setenv("BOLT_SECRET", "0123456789abcdef")
-	m, err := unmarshal("bolt /a {\n\tsecret {env.BOLT_SECRET}\n}")
+	m, err := unmarshal("bolt /a {\n\tsecret {env.BOLT_SECRET} the-previous-secret\n}")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Provision(caddy.Context{}); err != nil || m.Secret() != "0123456789abcdef" {
-		t.Errorf("the secret is %q, %v", m.Secret(), err)
+	if err := m.Provision(caddy.Context{}); err != nil || !slices.Equal(m.Secrets(), []string{"0123456789abcdef", "the-previous-secret"}) {
+		t.Errorf("the secrets are %q, %v", m.Secrets(), err)
 	}
-	m.IndexSecret = "{env.BOLT_MISSING}"
-	if err := m.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "secret") {
-		t.Errorf("an empty placeholder: %v", err)
+	if !slices.Equal(m.IndexSecrets, []string{"{env.BOLT_SECRET}", "the-previous-secret"}) {
+		t.Errorf("the configuration itself holds %q", m.IndexSecrets)
+	}
+	for _, missing := range [][]string{{"{env.BOLT_MISSING}"}, {"{env.BOLT_SECRET}", "{env.BOLT_MISSING}"}, {""}} {
+		m.IndexSecrets = missing
+		if err := m.Provision(caddy.Context{}); err == nil || !strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", missing, err)
+		}
+	}
+}
+
+// The records are the same whatever the secret, so a reload goes on with the open file.
+func TestAnotherSecretIsTheSameStore(t *testing.T) {
+	for _, block := range []string{"", " {\n\tsecret the-current-secret\n}", " {\n\tsecret the-next-secret-of-all the-current-secret\n}"} {
+		m, err := unmarshal("bolt /a" + block)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Provision(caddy.Context{}); err != nil || m.StoreName() != "bolt /a" {
+			t.Errorf("%s: %q, %v", block, m.StoreName(), err)
+		}
 	}
 }
 

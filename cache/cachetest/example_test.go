@@ -19,8 +19,8 @@ import (
 // Module is the cache as a module of Caddy. A Caddyfile names it by the last word
 // of its ID: cache example.
 type Module struct {
-	// IndexSecret is the secret from which index keys are derived.
-	IndexSecret string `json:"secret,omitempty"`
+	// IndexSecrets protect the index keys.
+	IndexSecrets []string `json:"secret,omitempty"`
 }
 
 func init() { caddy.RegisterModule(Module{}) }
@@ -33,8 +33,8 @@ func (Module) CaddyModule() caddy.ModuleInfo {
 // StoreName is the same for modules that share one store.
 func (Module) StoreName() string { return "example" }
 
-// Secret is "" where the verifier's secret serves.
-func (m Module) Secret() string { return m.IndexSecret }
+// Secrets returns none where the verifier's secret serves.
+func (m Module) Secrets() []string { return m.IndexSecrets }
 
 // Open opens the store.
 func (Module) Open(_ *zap.Logger, codec cache.Codec) (cache.Cache, error) {

@@ -35,10 +35,10 @@ func (*Module) StoreName() string { return "memory" }
 // outlives a reload, as the records do.
 var secret = rand.Text()
 
-// Secret implements cache.Opener.
-func (*Module) Secret() string { return secret }
+// Secrets implements cache.Opener.
+func (*Module) Secrets() []string { return []string{secret} }
 
-// HasSecret tells that Secret is not "".
+// HasSecret tells that there is a secret.
 func (*Module) HasSecret() bool { return true }
 
 // Open implements cache.Opener.

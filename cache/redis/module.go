@@ -75,18 +75,21 @@ type Module struct {
 	// sign-out on another node for that long. Default: 5s.
 	StaleIfError caddy.Duration `json:"stale_if_error,omitempty"`
 
-	// The secret from which index keys are derived, such as
+	// The secret that protects the index keys, such as
 	// `{env.NUMBER_VERIFY_SECRET}`: at least 16 random characters, the same on
 	// all nodes.
-	// Without it nobody finds a number or an address on the server. Default: the
-	// verifier's secret; then a new `client_secret` makes everything that was
-	// stored before impossible to find. Required if the verifier has no secret,
-	// because it uses a `token` from elsewhere.
-	IndexSecret string `json:"secret,omitempty"`
+	// Without it nobody finds a number or an address on the server. Previous secrets
+	// follow it. To change the secret without losing anything, put the new one
+	// first and leave the old one behind it until all nodes have reloaded;
+	// then remove the old one. Default: the verifier's secret; then a new
+	// `client_secret` makes everything that was stored before impossible to find.
+	// Required if the verifier has no secret, because it uses a `token` from
+	// elsewhere.
+	IndexSecrets []string `json:"secret,omitempty"`
 
-	opts   Options
-	name   string
-	secret string
+	opts    Options
+	name    string
+	secrets []string
 }
 
 // TLS names the certificates by which this node trusts the server, and the server
@@ -123,7 +126,7 @@ func (m *Module) Provision(caddy.Context) error {
 	if wrong := resolved.check(true); wrong != nil {
 		return wrong
 	}
-	m.secret = resolved.IndexSecret
+	m.secrets = resolved.IndexSecrets
 	m.opts = Options{
 		Username: resolved.Username, Password: resolved.Password, DB: m.DB, Prefix: resolved.Prefix,
 		Timeout: time.Duration(m.Timeout), StaleIfError: time.Duration(m.StaleIfError),
@@ -154,7 +157,7 @@ var nameKey = rand.Text()
 // of the certificate files: a renewed certificate needs a new connection.
 func (m *Module) storeName(addresses []string, files string) string {
 	shared := *m
-	shared.IndexSecret = ""
+	shared.IndexSecrets = nil
 	settings, _ := json.Marshal(shared) // of strings and numbers
 	mac := hmac.New(sha256.New, []byte(nameKey))
 	mac.Write(settings)
@@ -176,7 +179,7 @@ func (m *Module) options() option.Set {
 		option.Word("prefix", &m.Prefix),
 		option.Duration("timeout", &m.Timeout),
 		option.Duration("stale_if_error", &m.StaleIfError),
-		option.Word("secret", &m.IndexSecret).Checked(cache.CheckSecret),
+		option.Words("secret", &m.IndexSecrets).Checked(cache.CheckSecret),
 	}}
 }
 
@@ -329,11 +332,11 @@ func (t *TLS) config() (*tls.Config, error) {
 // StoreName implements cache.Opener.
 func (m *Module) StoreName() string { return m.name }
 
-// Secret implements cache.Opener.
-func (m *Module) Secret() string { return m.secret }
+// Secrets implements cache.Opener.
+func (m *Module) Secrets() []string { return m.secrets }
 
 // HasSecret tells whether a secret is set, even before Provision.
-func (m *Module) HasSecret() bool { return m.IndexSecret != "" }
+func (m *Module) HasSecret() bool { return len(m.IndexSecrets) > 0 }
 
 // Open implements cache.Opener.
 func (m *Module) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, error) {
@@ -358,7 +361,7 @@ func (m *Module) Open(log *zap.Logger, codec cache.Codec) (cache.Cache, error) {
 //		prefix         <prefix>
 //		timeout        <duration>
 //		stale_if_error <duration>
-//		secret         <secret>
+//		secret         <secret> [<previous>...]
 //	}
 func (m *Module) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // "redis"

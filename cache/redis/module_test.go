@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,7 +84,7 @@ func TestOptionsAreResolved(t *testing.T) {
 		prefix   shop:
 		timeout  100ms
 		stale_if_error 3s
-		secret   {env.REDIS_TEST_SECRET}
+		secret   {env.REDIS_TEST_SECRET} the-previous-secret
 		tls
 	}`)
 	if err != nil {
@@ -91,8 +92,8 @@ func TestOptionsAreResolved(t *testing.T) {
 	}
 	o := m.opts
 	if o.Addresses[0] != "redis.example.com:6379" || o.Addresses[1] != "[::1]:7000" || o.Username != "caddy" || o.Password != "the-password" ||
-		o.Prefix != "shop:" || o.Timeout != 100*time.Millisecond || o.StaleIfError != 3*time.Second || o.TLS == nil || m.Secret() != "the-secret-of-the-cache" {
-		t.Errorf("the options are %+v, the secret %q", o, m.Secret())
+		o.Prefix != "shop:" || o.Timeout != 100*time.Millisecond || o.StaleIfError != 3*time.Second || o.TLS == nil || !slices.Equal(m.Secrets(), []string{"the-secret-of-the-cache", "the-previous-secret"}) {
+		t.Errorf("the options are %+v, the secrets %q", o, m.Secrets())
 	}
 	if strings.Contains(m.StoreName(), "the-password") || m.Password != "{env.REDIS_TEST_PASSWORD}" {
 		t.Error("the password is where it may be logged")
@@ -151,7 +152,7 @@ func TestStoresAreToldApart(t *testing.T) {
 		names[m.StoreName()] = input
 	}
 	one, _ := provisioned(t, "redis localhost {\n\tsecret one-secret-of-the-cache\n}")
-	other, _ := provisioned(t, "redis localhost {\n\tsecret other-secret-of-the-cache\n}")
+	other, _ := provisioned(t, "redis localhost {\n\tsecret other-secret-of-the-cache one-secret-of-the-cache\n}")
 	if one.StoreName() != other.StoreName() {
 		t.Error("another secret is another store")
 	}

@@ -41,10 +41,10 @@ type Config struct {
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
 	Cache func(context.Context) (cache.Cache, error)
-	// Secret is the secret from which index keys are derived.
-	Secret string
-	Pages  *pages.Pages
-	Log    *zap.Logger
+	// Secrets protect the index keys, the current one first.
+	Secrets []string
+	Pages   *pages.Pages
+	Log     *zap.Logger
 
 	// Origins are the addresses of the site as visitors see it, the main one
 	// first. Without any the gate serves loopback hosts only.
@@ -116,7 +116,7 @@ func New(cfg Config) (*Gate, error) {
 // newDesk returns what handles the attempts of a gate.
 func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 	account := cfg.Account
-	records, err := ledger.New(ledger.Config{Account: account.name, Secret: cfg.Secret, Cache: cfg.Cache,
+	records, err := ledger.New(ledger.Config{Account: account.name, Secrets: cfg.Secrets, Cache: cfg.Cache,
 		Panicked: j.CachePanicked, Failed: j.CacheFailed})
 	if err != nil {
 		return nil, err

@@ -123,7 +123,7 @@ func (s *stage) gateWith(change func(*Config)) *Gate {
 			return s.store, nil
 		},
 		Origins: []string{"http://localhost"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
-		ClientIP: func(r *http.Request) string { return r.Header.Get("X-Test-Address") }, Secret: "secret",
+		ClientIP: func(r *http.Request) string { return r.Header.Get("X-Test-Address") }, Secrets: []string{"secret"},
 		Limits: defaultLimits, AttemptTTL: 3 * time.Minute, RefusedTTL: time.Minute, ResultWait: 30 * time.Second, CookieName: "number-verify",
 	}
 	change(&cfg)

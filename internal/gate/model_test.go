@@ -280,7 +280,7 @@ func (m *model) load() error {
 			return failing{m.store, &m.down, m.delays}, nil
 		},
 		Origins: []string{"https://www.example.com"}, Path: "/.number-verify", Region: "FR", Countries: []string{"FR"},
-		ClientIP: func(*http.Request) string { return "192.0.2.1" }, Secret: "secret",
+		ClientIP: func(*http.Request) string { return "192.0.2.1" }, Secrets: []string{"secret"},
 		Limits: quota.Limits{
 			NumberEach: 1000, NumberAll: 1000, NumberWindow: time.Hour, Client: []quota.Rate{{Max: 1000, Window: time.Hour}},
 			Attempts: 1000, Sessions: 1000,

@@ -18,11 +18,13 @@ import (
 // fingerprintTTL is how long a fingerprint outlives the last attempt.
 const fingerprintTTL = 24 * time.Hour
 
+var errNoSecret = errors.New("there is no secret to derive keys from")
+
 // deriveIndexKey derives the index key by RFC 5869, so that the secret itself signs
 // nothing. Without a secret anybody could derive it.
 func deriveIndexKey(secret, account string) ([]byte, error) {
 	if secret == "" {
-		return nil, errors.New("there is no secret to derive keys from")
+		return nil, errNoSecret
 	}
 	return hkdf.Key(sha256.New, []byte(secret), nil, "number_verify index "+account, sha256.Size)
 }

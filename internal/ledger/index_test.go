@@ -20,7 +20,7 @@ func TestKeyDerivedFromNothingIsRefused(t *testing.T) {
 // secret.
 func TestNumberAndAddressAreNotGuessedFromAStolenIndexWithoutItsSecret(t *testing.T) {
 	told := func(account, secret string) [][]byte {
-		l, err := New(Config{Account: account, Secret: secret})
+		l, err := New(Config{Account: account, Secrets: []string{secret}})
 		if err != nil {
 			t.Fatal(err)
 		}

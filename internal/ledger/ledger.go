@@ -17,8 +17,9 @@ import (
 type Config struct {
 	// Account is the verifier account that the records belong to.
 	Account string
-	// Secret is the secret from which index keys are derived.
-	Secret string
+	// Secrets are the current secret and previous ones. Index keys are derived from
+	// the last.
+	Secrets []string
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
 	Cache func(context.Context) (cache.Cache, error)
@@ -46,7 +47,10 @@ var (
 
 // New returns a ledger. It is an error if there is no secret.
 func New(cfg Config) (*Ledger, error) {
-	key, err := deriveIndexKey(cfg.Secret, cfg.Account)
+	if len(cfg.Secrets) == 0 {
+		return nil, errNoSecret
+	}
+	key, err := deriveIndexKey(cfg.Secrets[len(cfg.Secrets)-1], cfg.Account)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func (c careless) Count(context.Context, []cache.Limit) ([]cache.Counted, error)
 func ledgerOn(t *testing.T, c cache.Cache) *Ledger {
 	t.Helper()
 	l, err := New(Config{
-		Account: "account", Secret: "secret",
+		Account: "account", Secrets: []string{"secret"},
 		Cache:    func(context.Context) (cache.Cache, error) { return c, nil },
 		Panicked: func(string, any) {}, Failed: func(string) {},
 	})

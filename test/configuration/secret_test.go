@@ -20,6 +20,7 @@ func TestNumbersOutsideTheProcessAreNotIndexedByThePublicLicence(t *testing.T) {
 		"a global bolt":     {"{\nnumber_verify {\ncache bolt /nv.db\n}\n}\n", withToken, ":7", "'secret {env.NUMBER_VERIFY_SECRET}'"},
 		"a global verifier": {"{\nnumber_verify {\n" + withToken + "}\n}\n", "cache bolt /nv.db\n", ":13", "'secret {env.NUMBER_VERIFY_SECRET}'"},
 		"a short one, bolt": {"", "cache bolt /nv.db {\nsecret short-and-sweet\n}\n" + withToken, ":4", "at least 16 characters"},
+		"a short second":    {"", "cache bolt /nv.db {\nsecret long-enough-for-a-secret short-and-sweet\n}\n" + dqeBlock, ":4", "at least 16 characters"},
 		"a short one":       {"", "cache redis localhost {\nsecret short-and-sweet\n}\n" + withToken, ":4", "at least 16 characters"},
 		"beside another":    {"", "cache redis localhost {\nsecret short-and-sweet\n}\n" + dqeBlock, ":4", "at least 16 characters"},
 	} {
@@ -48,16 +49,21 @@ func TestConfigurationsWithoutASecretDoNotLoad(t *testing.T) {
 	t.Setenv("TEST_SHORT", "short-and-sweet")
 	t.Setenv("TEST_LONG", "short-and-sweet!")
 	for cache, want := range map[string]string{
-		`{"store":"bolt","file":"/nv.db"}`:                                        "needs a secret",
-		`{"store":"redis","addresses":["localhost"]}`:                             "needs a secret",
-		`{"store":"test_flaky"}`:                                                  "needs a secret",
-		`{"store":"test_flaky","secret":"short-and-sweet"}`:                       "at least 16 characters",
-		`{"store":"bolt","file":"/nv.db","secret":"short-and-sweet"}`:             "at least 16 characters",
-		`{"store":"bolt","file":"/nv.db","secret":"{env.TEST_SHORT}"}`:            "at least 16 characters",
-		`{"store":"redis","addresses":["localhost"],"secret":"short-and-sweet"}`:  "at least 16 characters",
-		`{"store":"redis","addresses":["localhost"],"secret":"{env.TEST_SHORT}"}`: "at least 16 characters",
-		`{"store":"redis","addresses":["localhost"],"secret":"{env.TEST_LONG}"}`:  "",
-		`{"store":"bolt","file":"/nv.db","secret":"{env.TEST_LONG}"}`:             "",
+		`{"store":"bolt","file":"/nv.db"}`:                                                            "needs a secret",
+		`{"store":"redis","addresses":["localhost"]}`:                                                 "needs a secret",
+		`{"store":"test_flaky"}`:                                                                      "needs a secret",
+		`{"store":"test_flaky","secret":["short-and-sweet"]}`:                                         "at least 16 characters",
+		`{"store":"bolt","file":"/nv.db","secret":["short-and-sweet"]}`:                               "at least 16 characters",
+		`{"store":"bolt","file":"/nv.db","secret":["{env.TEST_SHORT}"]}`:                              "at least 16 characters",
+		`{"store":"redis","addresses":["localhost"],"secret":["short-and-sweet"]}`:                    "at least 16 characters",
+		`{"store":"redis","addresses":["localhost"],"secret":["{env.TEST_SHORT}"]}`:                   "at least 16 characters",
+		`{"store":"redis","addresses":["localhost"],"secret":["{env.TEST_LONG}"]}`:                    "",
+		`{"store":"bolt","file":"/nv.db","secret":["{env.TEST_LONG}"]}`:                               "",
+		`{"store":"test_flaky","secret":["short-and-sweet!","short-and-sweet"]}`:                      "at least 16 characters",
+		`{"store":"bolt","file":"/nv.db","secret":["{env.TEST_LONG}","short-and-sweet"]}`:             "at least 16 characters",
+		`{"store":"bolt","file":"/nv.db","secret":["{env.TEST_LONG}","{env.TEST_LONG}"]}`:             "",
+		`{"store":"bolt","file":"/nv.db","secret":"short-and-sweet!"}`:                                "cannot unmarshal",
+		`{"store":"redis","addresses":["localhost"],"secret":["{env.TEST_LONG}","{env.TEST_SHORT}"]}`: "at least 16 characters",
 		`{"store":"memory"}`: "",
 	} {
 		config := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[
@@ -80,7 +86,7 @@ func TestTokenServesOneAttemptAlsoWhereTwoCachesWouldEachClaimIt(t *testing.T) {
 	}
 	for second, want := range map[string]string{
 		`{"store":"memory"}`: "",
-		`{"store":"bolt","file":"/nv.db","secret":"long-enough-for-a-secret"}`: "need one cache, but there are memory and bolt /nv.db",
+		`{"store":"bolt","file":"/nv.db","secret":["long-enough-for-a-secret"]}`: "need one cache, but there are memory and bolt /nv.db",
 	} {
 		config := `{"admin":{"disabled":true},"apps":{"http":{"servers":{"s":{"listen":["127.0.0.1:0"],"routes":[{"handle":[` +
 			handler("/.a", `{"store":"memory"}`) + "," + handler("/.b", second) + `]}]}}}}}`

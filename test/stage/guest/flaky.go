@@ -16,7 +16,7 @@ import (
 
 // Flaky is a third party's cache, which can be made to fail.
 type Flaky struct {
-	IndexSecret string `json:"secret,omitempty"`
+	IndexSecrets []string `json:"secret,omitempty"`
 }
 
 // The behaviour of all Flaky caches, and how many have been opened.
@@ -36,15 +36,15 @@ func (*Flaky) CaddyModule() caddy.ModuleInfo {
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler.
 func (c *Flaky) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next()
-	d.Args(&c.IndexSecret) // or none
+	c.IndexSecrets = d.RemainingArgs()
 	return nil
 }
 
 // StoreName implements cache.Opener.
 func (*Flaky) StoreName() string { return "test_flaky" }
 
-// Secret implements cache.Opener.
-func (c *Flaky) Secret() string { return c.IndexSecret }
+// Secrets implements cache.Opener.
+func (c *Flaky) Secrets() []string { return c.IndexSecrets }
 
 // Open implements cache.Opener.
 func (*Flaky) Open(*zap.Logger, cache.Codec) (cache.Cache, error) {
