@@ -13,6 +13,7 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -61,7 +62,7 @@ type Cache interface {
 	// nothing and returns ErrConflict. Of any number of callers with the same
 	// old exactly one succeeds: this is how an attempt is taken. With old nil
 	// and the kind Attempt it returns ErrFull where no more may be begun. A rec
-	// with the very Value and end of old only says that it was used, which a
+	// with the very Value, Label and end of old only says that it was used, which a
 	// crash may undo.
 	Replace(ctx context.Context, key Key, old, rec *Record) error
 
@@ -239,7 +240,7 @@ func (r *Record) End() time.Time {
 
 // IsUseOf tells whether r, which replaces old, says no more than that old was used.
 func (r *Record) IsUseOf(old *Record) bool {
-	return r.Value == old.Value && r.Expires.Equal(old.Expires)
+	return r.Value == old.Value && r.Expires.Equal(old.Expires) && bytes.Equal(r.Label, old.Label)
 }
 
 // Live tells whether now is before End.

@@ -75,6 +75,27 @@ func TestRefDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestRecordThatSaysMoreThanAUse(t *testing.T) {
+	at := time.Now()
+	old := Record{Value: new(int), Expires: at, Idle: time.Minute, Touched: at, Label: []byte("label")}
+	for name, test := range map[string]struct {
+		change func(*Record)
+		isUse  bool
+	}{
+		"a use":            {func(r *Record) { r.Touched = at.Add(time.Second); r.Label = []byte("label") }, true},
+		"another value":    {func(r *Record) { r.Value = new(int) }, false},
+		"another end":      {func(r *Record) { r.Expires = at.Add(1) }, false},
+		"another label":    {func(r *Record) { r.Label = []byte("other") }, false},
+		"no label anymore": {func(r *Record) { r.Label = nil }, false},
+	} {
+		rec := old
+		test.change(&rec)
+		if rec.IsUseOf(&old) != test.isUse {
+			t.Errorf("%s: IsUseOf = %v", name, !test.isUse)
+		}
+	}
+}
+
 func TestRecordLive(t *testing.T) {
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	in := now.Add

@@ -1,11 +1,13 @@
 package cachetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -63,7 +65,7 @@ func (h *History) Run(ctx context.Context, c cache.Cache, clients, calls int) {
 }
 
 func (c *client) work(ctx context.Context, calls int) {
-	known := c.all(c.get)
+	known := c.all(c.label) && c.all(c.get)
 	for n := 0; known && n < calls && ctx.Err() == nil; n++ {
 		known = c.next()
 	}
@@ -86,8 +88,10 @@ func (c *client) all(do func(on int) bool) bool {
 func (c *client) next() bool {
 	on := rand.IntN(historyRecords)
 	switch n := rand.IntN(12); {
-	case n < 4:
+	case n < 3:
 		return c.get(on)
+	case n < 4:
+		return c.look(on)
 	case n < 5:
 		return c.put(on)
 	case n < 8:
@@ -125,8 +129,11 @@ func (c *client) key(on int) cache.Key {
 func recordName(on int) string { return fmt.Sprint("record ", on) }
 
 func (c *client) record() *cache.Record {
-	return &cache.Record{Value: value(c.number()), Expires: time.Now().Add(time.Hour)}
+	n := c.number()
+	return &cache.Record{Value: value(n), Label: labelOf(n), Expires: time.Now().Add(time.Hour)}
 }
+
+func labelOf(n int) []byte { return strconv.AppendInt(nil, int64(n), 10) }
 
 // numberOf returns the number of a record's value: 0 for no record, -1 for a value
 // that nobody has stored.
@@ -134,7 +141,7 @@ func numberOf(rec *cache.Record) int {
 	if rec == nil {
 		return 0
 	}
-	if v, ok := rec.Value.(*Value); ok && v.whole() {
+	if v, ok := rec.Value.(*Value); ok && v.whole() && bytes.Equal(rec.Label, labelOf(v.N)) {
 		return v.N
 	}
 	return -1
@@ -150,6 +157,41 @@ func (c *client) get(on int) bool {
 			c.seen[on], a.Value = rec, numberOf(rec)
 		}
 		return err
+	})
+}
+
+// look finds out about a record without its key.
+func (c *client) look(on int) bool {
+	if c.key(on).Kind == cache.KindSession && rand.IntN(2) == 0 {
+		return c.walk(on)
+	}
+	return c.label(on)
+}
+
+func (c *client) label(on int) bool {
+	return c.ask(call{Method: "Label", On: recordName(on)}, func(a *answer) error {
+		label, err := c.cache.Label(c.ctx, c.key(on).Ref())
+		switch {
+		case errors.Is(err, cache.ErrNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
+		if a.Value, err = strconv.Atoi(string(label)); err != nil {
+			a.Value = -1
+		}
+		return nil
+	})
+}
+
+func (c *client) walk(on int) bool {
+	return c.ask(call{Method: "Walk", On: recordName(on)}, func(a *answer) error {
+		return c.cache.Walk(c.ctx, func(ref cache.Ref) error {
+			if ref == c.key(on).Ref() {
+				a.Value = visited
+			}
+			return nil
+		})
 	})
 }
 

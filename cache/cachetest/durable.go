@@ -19,6 +19,7 @@ func RunDurable(t *testing.T, setUp func(t *testing.T, now func() time.Time) (re
 		{"what was deleted or replaced stays so", testEndKept},
 		{"lives go on", testLivesKept},
 		{"tags and counts are kept", testIndexKept},
+		{"labels are kept, and sessions are found, before anybody opens them", testLabelsKept},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -112,4 +113,27 @@ func testIndexKept(t *testing.T, d *durable) {
 	d.again(t)
 	d.finds(t, cache.Tag{1})
 	d.finds(t, cache.Tag{2})
+}
+
+func testLabelsKept(t *testing.T, d *durable) {
+	d.put(t, sessionKey, d.labelled("one"))
+	d.put(t, second, d.labelled("two"))
+	d.put(t, third, d.record(value(1)))
+	d.put(t, attemptKey, d.labelled("of an attempt"))
+	for range 2 {
+		d.again(t)
+		d.walks(t, sessionKey, second, third)
+		d.hasLabel(t, sessionKey, "one")
+		d.hasLabel(t, third, "")
+		d.hasLabel(t, attemptKey, "of an attempt")
+	}
+	d.delete(t, second)
+	d.walks(t, sessionKey, third)
+	d.add(40 * time.Second)
+	d.use(t, sessionKey)
+	d.again(t)
+	d.add(40 * time.Second)
+	d.walks(t, sessionKey, third)
+	d.hasLabel(t, sessionKey, "one")
+	d.hasNoLabel(t, second)
 }

@@ -20,7 +20,8 @@ import (
 // which may have been killed. The zero value is an empty history. All records live for
 // an hour by the machine's clock, so that none expires.
 type History struct {
-	// Kind is the kind of the records. Default: cache.KindAttempt.
+	// Kind is the kind of the records. Default: cache.KindAttempt. Sessions are walked
+	// over as well.
 	Kind cache.Kind
 	// Trace, if set, gets a line for each event as it happens, which Read reads.
 	Trace io.Writer
@@ -53,12 +54,15 @@ type call struct {
 
 // answer is what a call returned.
 type answer struct {
-	// Value is the number of the value that was read, 0 for none.
+	// Value is the number of the value that was read, 0 for none. After a walk it is
+	// visited, or 0.
 	Value int
 	// Totals are the totals of the limits, by index.
 	Totals [len(historyLimits)]int64
 	Error  outcome
 }
+
+const visited = 1
 
 // outcome is the way in which a call ended.
 type outcome string

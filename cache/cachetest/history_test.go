@@ -141,6 +141,56 @@ func (c mixed) Get(ctx context.Context, key cache.Key) (*cache.Record, error) {
 	return rec, nil
 }
 
+// labelsLate is a cache that reads the labels of records as they were before.
+type labelsLate struct {
+	cache.Cache
+	read *sync.Map
+}
+
+func (c labelsLate) Label(ctx context.Context, ref cache.Ref) ([]byte, error) {
+	label, err := c.Cache.Label(ctx, ref)
+	if before, ok := c.read.Swap(ref, label); ok && before != nil {
+		return before.([]byte), nil
+	}
+	return label, err
+}
+
+// listedLate is a cache that lists a session only after it was stored, and others delete
+// it from the list meanwhile.
+type listedLate struct {
+	cache.Cache
+	listed *sync.Map
+}
+
+func (c listedLate) Put(ctx context.Context, key cache.Key, rec *cache.Record) error {
+	err := c.Cache.Put(ctx, key, rec)
+	runtime.Gosched()
+	c.listed.Store(key.Ref(), true)
+	return err
+}
+
+func (c listedLate) Replace(ctx context.Context, key cache.Key, old, rec *cache.Record) error {
+	err := c.Cache.Replace(ctx, key, old, rec)
+	c.listed.Store(key.Ref(), true)
+	return err
+}
+
+func (c listedLate) Delete(ctx context.Context, ref cache.Ref) error {
+	err := c.Cache.Delete(ctx, ref)
+	runtime.Gosched()
+	c.listed.Delete(ref)
+	return err
+}
+
+func (c listedLate) Walk(ctx context.Context, visit func(cache.Ref) error) error {
+	return c.Cache.Walk(ctx, func(ref cache.Ref) error {
+		if _, ok := c.listed.Load(ref); !ok {
+			return nil
+		}
+		return visit(ref)
+	})
+}
+
 // A check that no cache fails shows nothing. Each of these caches is wrong in a way
 // in which a real one could be.
 func TestHistoriesOfBrokenCachesAreFoundOut(t *testing.T) {
@@ -153,10 +203,12 @@ func TestHistoriesOfBrokenCachesAreFoundOut(t *testing.T) {
 		"Count takes limits one by one":   oneByOne{whole()},
 		"Count looks, then counts":        lookThenCount{whole(), new(sync.Mutex), make(map[cache.Key]*cache.Count)},
 		"Get returns a mixture of values": mixed{whole()},
+		"Label is stale":                  labelsLate{whole(), new(sync.Map)},
+		"Walk goes by a list apart":       listedLate{whole(), new(sync.Map)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 20 { // some need luck to be found out
-				h := new(cachetest.History)
+				h := &cachetest.History{Kind: cache.KindSession}
 				h.Run(t.Context(), broken, 8, 100)
 				if err := h.Check(); err != nil {
 					t.Log(err)

@@ -24,8 +24,13 @@ type state struct {
 // do returns the state after a call, and the answer that such a cache gives.
 func (s state) do(c call) (state, answer) {
 	switch c.Method {
-	case "Get":
+	case "Get", "Label":
 		return s, answer{Value: s.held}
+	case "Walk":
+		if s.held == 0 {
+			return s, answer{}
+		}
+		return s, answer{Value: visited}
 	case "Put":
 		s.held = c.New
 	case "Replace":
@@ -162,7 +167,7 @@ func (c call) told(a answer) string {
 	switch {
 	case a.Error != done:
 		return string(a.Error)
-	case c.Method == "Get":
+	case c.Method == "Get", c.Method == "Label", c.Method == "Walk":
 		return fmt.Sprint(a.Value)
 	case c.Method == "Count":
 		return fmt.Sprintf("totals %v", a.Totals)

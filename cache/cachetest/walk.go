@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,4 +210,103 @@ var walkTests = []scenario{
 		}
 		b.walks(t)
 	}},
+	{"a walk misses no session, whatever is used, stored and deleted meanwhile", testWalkAmidWrites},
+	{"after writes and deletes at the same time just what lives is visited and counted", testWalkAfterWrites},
+}
+
+// testWalkAmidWrites walks over sessions that are used all the time, and so end later
+// and later, while others come and go.
+func testWalkAmidWrites(t *testing.T, b bench) {
+	const sessions, walks = 1_100, 4
+	name := func(i int) cache.Key { return key(cache.KindSession, fmt.Sprint("session ", i)) }
+	for i := range sessions {
+		b.put(t, name(i), b.labelled("label"))
+	}
+	if visited := b.visits(t); len(visited) != sessions {
+		t.Fatalf("of %d that end at the same time %d are visited", sessions, len(visited))
+	}
+	var over atomic.Bool
+	var writing sync.WaitGroup
+	write := func(do func(n int) error) {
+		writing.Go(func() {
+			for n := 0; !over.Load(); n++ {
+				if err := do(n); err != nil && !errors.Is(err, cache.ErrConflict) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	write(func(n int) error {
+		old, err := b.Get(t.Context(), name(n*7%sessions))
+		if err != nil {
+			return err
+		}
+		if n%100 == 0 && n < 100*1000 {
+			b.add(moment) // up to a second
+		}
+		used := *old
+		used.Touched = b.now()
+		return b.Replace(t.Context(), name(n*7%sessions), old, &used)
+	})
+	write(func(n int) error {
+		return b.Put(t.Context(), name(sessions+n%1000), b.labelled("another"))
+	})
+	write(func(n int) error {
+		return b.Delete(t.Context(), name(sessions+n%1000).Ref())
+	})
+	for range walks {
+		visited := b.visits(t)
+		for i := range sessions {
+			if !visited[name(i).Ref()] {
+				t.Errorf("session %d is missed", i)
+			}
+		}
+		if n, err := b.Sessions(t.Context()); err != nil || n < sessions {
+			t.Errorf("Sessions = %d, %v", n, err)
+		}
+	}
+	over.Store(true)
+	writing.Wait()
+}
+
+// testWalkAfterWrites has many store and delete the same few sessions.
+func testWalkAfterWrites(t *testing.T, b bench) {
+	const sessions, rounds = 4, 30
+	name := func(i int) cache.Key { return key(cache.KindSession, fmt.Sprint("session ", i)) }
+	for range rounds {
+		together(3*sessions, func(i int) {
+			key := name(i % sessions)
+			switch i / sessions {
+			case 0:
+				must(t, b.Put(t.Context(), key, b.record(value(i))))
+			case 1:
+				must(t, b.Delete(t.Context(), key.Ref()))
+			default:
+				old, err := b.Get(t.Context(), key)
+				if errors.Is(err, cache.ErrNotFound) {
+					err = nil
+				}
+				must(t, err)
+				err = b.Replace(t.Context(), key, old, b.record(value(i)))
+				if !errors.Is(err, cache.ErrConflict) {
+					must(t, err)
+				}
+			}
+		})
+		var live []cache.Key
+		for i := range sessions {
+			if _, err := b.Get(t.Context(), name(i)); err == nil {
+				live = append(live, name(i))
+			}
+		}
+		b.walks(t, live...)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
 }
