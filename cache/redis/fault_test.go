@@ -85,10 +85,13 @@ func fails(t *testing.T, c *Cache) {
 		"Replace": func(ctx context.Context) error {
 			return c.Replace(ctx, key(cache.KindSession, "new"), nil, sessionRecord())
 		},
-		"Delete":  func(ctx context.Context) error { return c.Delete(ctx, sessionKey.Ref()) },
-		"Find":    func(ctx context.Context) error { _, err := c.Find(ctx, cache.Tag{1}); return err },
-		"Count":   func(ctx context.Context) error { _, err := c.Count(ctx, limits()); return err },
-		"Uncount": func(ctx context.Context) error { return c.Uncount(ctx, []cache.Counted{{Counter: sessionKey}}) },
+		"Delete":   func(ctx context.Context) error { return c.Delete(ctx, sessionKey.Ref()) },
+		"Find":     func(ctx context.Context) error { _, err := c.Find(ctx, cache.Tag{1}); return err },
+		"Label":    func(ctx context.Context) error { _, err := c.Label(ctx, sessionKey.Ref()); return err },
+		"Walk":     func(ctx context.Context) error { return c.Walk(ctx, func(cache.Ref) error { return nil }) },
+		"Sessions": func(ctx context.Context) error { _, err := c.Sessions(ctx); return err },
+		"Count":    func(ctx context.Context) error { _, err := c.Count(ctx, limits()); return err },
+		"Uncount":  func(ctx context.Context) error { return c.Uncount(ctx, []cache.Counted{{Counter: sessionKey}}) },
 	}
 	for name, call := range calls {
 		began := time.Now()
@@ -257,6 +260,9 @@ func TestFloodOfUnknownSessionsTakesNoMemoryOfTheServer(t *testing.T) {
 	c := node(t, Options{Timeout: 5 * time.Second}, server)
 	for i := range 2_000 {
 		if _, err := c.Get(t.Context(), key(cache.KindSession, fmt.Sprint("unknown ", i))); !errors.Is(err, cache.ErrNotFound) {
+			t.Fatal(err)
+		}
+		if _, err := c.Label(t.Context(), cache.Ref{byte(i), byte(i >> 8)}); !errors.Is(err, cache.ErrNotFound) {
 			t.Fatal(err)
 		}
 	}
