@@ -33,6 +33,7 @@ func BenchmarkSoak(b *testing.B) {
 			visitors.Go(func() {
 				for n := first; n < soakSessions; n += soakVisitors {
 					rec := sessionRecord(n, time.Now().Add(time.Hour))
+					rec.Label = make([]byte, 150)
 					rec.Tags = [2]cache.Tag{{1, byte(n), byte(n >> 8), byte(n >> 16)}, {2, byte(n), byte(n >> 8), byte(n >> 16)}}
 					if err := c.Put(b.Context(), sessionKey(n), rec); err != nil {
 						b.Error(err)

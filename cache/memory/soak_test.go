@@ -16,9 +16,9 @@ import (
 // which the gate begins no attempt.
 const soakSessions = 1_000_000
 
-// BenchmarkSoak fills the cache with live sessions, lets them all expire at once,
-// and reads on while they are swept. It reports the memory that a session takes,
-// and the longest that a read took.
+// BenchmarkSoak fills the cache with live sessions, and walks over them while others
+// write. Then it lets them all expire at once, and reads on while they are swept. It
+// reports the memory that a session takes, and the longest that a write and a read took.
 func BenchmarkSoak(b *testing.B) {
 	for b.Loop() {
 		var passed atomic.Int64 // of the clock
@@ -31,10 +31,11 @@ func BenchmarkSoak(b *testing.B) {
 			}
 		}
 		b.ReportMetric(float64(heap()-before)/soakSessions, "B/session")
+		walkOver(b, c, began.Add(time.Hour))
 		passed.Store(int64(2 * time.Hour))
 		ctx, end := context.WithCancel(b.Context())
 		worst := make(chan time.Duration)
-		go func() { worst <- readUntil(ctx, c) }()
+		go func() { worst <- worstUntil(ctx, func(n int) { _, _ = c.Get(b.Context(), sessionKey(n)) }) }()
 		swept := time.Now()
 		for i := range c.shards {
 			c.sweepShard(&c.shards[i])
@@ -47,6 +48,22 @@ func BenchmarkSoak(b *testing.B) {
 			b.Fatalf("%d sessions are left", left)
 		}
 	}
+}
+
+// walkOver walks over all sessions while others write.
+func walkOver(b *testing.B, c *Cache, expires time.Time) {
+	ctx, end := context.WithCancel(b.Context())
+	worst := make(chan time.Duration)
+	go func() {
+		worst <- worstUntil(ctx, func(n int) { _ = c.Put(b.Context(), sessionKey(n), soakRecord(n, expires)) })
+	}()
+	began, visited := time.Now(), 0
+	if err := c.Walk(ctx, func(cache.Ref) error { visited++; return nil }); err != nil || visited != soakSessions {
+		b.Errorf("%d are visited, %v", visited, err)
+	}
+	b.ReportMetric(float64(time.Since(began).Milliseconds()), "walk-ms")
+	end()
+	b.ReportMetric(float64((<-worst).Microseconds()), "worst-write-µs")
 }
 
 // session takes as much memory as a session of the gate does.
@@ -63,6 +80,7 @@ func soakRecord(n int, expires time.Time) *cache.Record {
 			operator: "SFR", at: expires.Add(-time.Hour).Format(time.RFC3339), verifiedAt: expires.Add(-time.Hour),
 		},
 		Expires: expires,
+		Label:   make([]byte, 150),
 		Tags:    [2]cache.Tag{{1, byte(n), byte(n >> 8), byte(n >> 16)}, {2, byte(n), byte(n >> 8), byte(n >> 16)}},
 	}
 }
@@ -74,11 +92,12 @@ func heap() uint64 {
 	return stats.HeapAlloc
 }
 
-// readUntil reads until ctx ends, and returns the longest time that a read took.
-func readUntil(ctx context.Context, c *Cache) (worst time.Duration) {
+// worstUntil calls use with one session after the other until ctx ends, and returns the
+// longest time that it took.
+func worstUntil(ctx context.Context, use func(n int)) (worst time.Duration) {
 	for n := 0; ctx.Err() == nil; n++ {
 		began := time.Now()
-		_, _ = c.Get(context.Background(), sessionKey(n%soakSessions))
+		use(n % soakSessions)
 		worst = max(worst, time.Since(began))
 	}
 	return worst
