@@ -38,8 +38,8 @@ type App struct {
 	stores map[string]*store
 	// accounts are what gates of one verifier account share.
 	accounts map[string]*gate.Account
-	// counters are those of the attempts in flight, each with one gate that uses it.
-	counters map[counter]*gate.Gate
+	// records are those of each account in each cache.
+	records map[home]*records
 	// storeOf is the cache of each verifier account that takes tokens from elsewhere.
 	storeOf map[string]string
 }
@@ -77,7 +77,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.gates = make(map[string]*gate.Gate)
 	a.stores = make(map[string]*store)
 	a.accounts = make(map[string]*gate.Account)
-	a.counters = make(map[counter]*gate.Gate)
+	a.records = make(map[home]*records)
 	a.storeOf = make(map[string]string)
 	return metrics.Process.Register(ctx.GetMetricsRegistry())
 }
@@ -104,11 +104,15 @@ func (a *App) Start() error {
 			return fmt.Errorf("opening cache %s: %w", name, err)
 		}
 	}
-	for _, g := range a.gates {
-		g.CheckSecret(a.ctx)
+	for _, account := range a.accounts {
+		account.Watch(a.ctx)
 	}
 	// Only now, since Caddy may serve the registry while handlers are provisioned.
-	return a.ctx.GetMetricsRegistry().Register(a.state())
+	if err := a.ctx.GetMetricsRegistry().Register(a.state()); err != nil {
+		return err
+	}
+	a.enlist()
+	return nil
 }
 
 // opened refuses a cache that is none.
@@ -144,8 +148,11 @@ func (s *store) wait(ctx context.Context) (cache.Cache, error) {
 	return nil, errNotOpen
 }
 
-// Stop does nothing, since requests that still run need the caches.
-func (*App) Stop() error { return nil }
+// Stop leaves the caches open, since requests that still run need them.
+func (a *App) Stop() error {
+	a.delist()
+	return nil
+}
 
 // Cleanup lets go of the caches. Where that closes a cache, requests that still run get
 // errors from it, which refuse.
@@ -204,6 +211,14 @@ func (a *App) account(name string) *gate.Account {
 		a.accounts[name] = gate.NewAccount(name, a.logger)
 	}
 	return a.accounts[name]
+}
+
+// record notes where a gate of a handler keeps its records.
+func (a *App) record(at home, g *gate.Gate, h *Handler) {
+	if a.records[at] == nil {
+		a.records[at] = &records{verifier: verifiers.moduleName(h.VerifierRaw), cache: caches.moduleName(h.CacheRaw)}
+	}
+	a.records[at].gates = append(a.records[at].gates, g)
 }
 
 // gate returns the gate of that key. If there is none, it calls build.

@@ -11,8 +11,8 @@ import (
 // scrapeTime is how long a cache may take to answer for a metric.
 const scrapeTime = time.Second
 
-// counter is the counter of attempts in flight of gates that share it.
-type counter struct{ store, account, secret string }
+// home is where records are: gates of one account and cache share them.
+type home struct{ store, account, secret string }
 
 // state returns what Prometheus is told of this configuration. Its gates must be
 // complete.
@@ -24,23 +24,23 @@ func (a *App) state() *metrics.State {
 			}
 			return worst
 		},
-		InFlight: func() (int64, bool) { return a.sum(a.counters, (*gate.Gate).InFlight) },
+		InFlight: func() (int64, bool) { return a.sum(a.records, (*gate.Gate).InFlight) },
 		Sessions: func() (int64, bool) {
-			oneOfEach := make(map[counter]*gate.Gate)
-			for c, g := range a.counters {
-				oneOfEach[counter{store: c.store}] = g
+			oneOfEach := make(map[home]*records)
+			for at, r := range a.records {
+				oneOfEach[home{store: at.store}] = r
 			}
 			return a.sum(oneOfEach, (*gate.Gate).Sessions)
 		},
 	}
 }
 
-// sum adds up what is known of the gates.
-func (a *App) sum(gates map[counter]*gate.Gate, ask func(*gate.Gate, context.Context) (int64, bool)) (sum int64, isKnown bool) {
+// sum adds up what is known of the records.
+func (a *App) sum(all map[home]*records, ask func(*gate.Gate, context.Context) (int64, bool)) (sum int64, isKnown bool) {
 	ctx, cancel := context.WithTimeout(a.ctx, scrapeTime)
 	defer cancel()
-	for _, g := range gates {
-		if n, ok := ask(g, ctx); ok {
+	for _, r := range all {
+		if n, ok := ask(r.gates[0], ctx); ok {
 			sum, isKnown = sum+n, true
 		}
 	}

@@ -188,7 +188,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	}
 	g, err := gate.New(gate.Config{
 		Verifier: v.Verifier, Account: app.account(v.account),
-		Cache: app.use(store.name, store.Opener), Secrets: secrets, Pages: visible, Log: ctx.Logger(h),
+		Cache: app.use(store.name, store.Opener), Store: store.name, Secrets: secrets, Pages: visible, Log: ctx.Logger(h),
 		Origins: options.PublicURL, Path: options.Path,
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),
@@ -199,7 +199,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
-	app.counters[counter{store.name, v.account, secrets[len(secrets)-1]}] = g
+	app.record(home{store.name, v.account, strings.Join(secrets, "\x00")}, g, h)
 	return g, nil
 }
 

@@ -167,8 +167,8 @@ const (
 	// such a record is stored, Replace with old nil returns ErrConflict, even if
 	// the record is damaged and does not open.
 	KindClaim
-	// KindFingerprint: what must be equal on all nodes.
-	KindFingerprint
+	// KindShared: what must be equal on all nodes.
+	KindShared
 	// KindCount: a counter, which Count and Uncount alone read and write. Its
 	// value is the cache's own, a *Count where one is needed. A new counter may
 	// be refused with ErrFull.

@@ -21,7 +21,7 @@ func key(kind cache.Kind, secret string) cache.Key {
 // kinds are the kinds of all records, by name.
 var kinds = map[string]cache.Kind{
 	"session": cache.KindSession, "attempt": cache.KindAttempt, "press": cache.KindPress, "refusal": cache.KindRefusal,
-	"grant": cache.KindGrant, "claim": cache.KindClaim, "fingerprint": cache.KindFingerprint,
+	"grant": cache.KindGrant, "claim": cache.KindClaim, "shared": cache.KindShared,
 }
 
 // sameRecord tells whether got is want, as a store returns it: with times cut to

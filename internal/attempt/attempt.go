@@ -62,7 +62,8 @@ func New(cfg Config) *Desk {
 
 // Visitor is who makes a request.
 type Visitor struct {
-	// Realm is the scope of the site's cookies.
+	// Realm is the scope of the site's cookies, as Ledger.Realm returned it. It is ""
+	// where the visitor has none, or where it is not known what was revoked.
 	Realm string
 	// Browser and Session are the values of the cookies; "" where the request does
 	// not carry exactly one, well formed.
@@ -104,17 +105,6 @@ func (d *Desk) Refusal(ctx context.Context, v *Visitor) refusal.Code {
 		return ""
 	}
 	return refusal.Code(entry.Value.Code)
-}
-
-// CheckSecret logs when another node of the account has another secret.
-func (d *Desk) CheckSecret(ctx context.Context) {
-	differs, err := d.Ledger.CheckSecret(ctx)
-	if differs {
-		d.Journal.OtherSecret()
-	}
-	if err != nil {
-		d.Journal.NotDone("fingerprint not stored", err)
-	}
 }
 
 // accepts tells whether numbers of a country are accepted.

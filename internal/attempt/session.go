@@ -177,9 +177,10 @@ func (d *Desk) issue(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.
 // putSession stores a session of the visitor's browser under a new id.
 func (d *Desk) putSession(ctx context.Context, v *Visitor, s *ledger.Session) (*Issued, error) {
 	id := ledger.NewID()
-	s.PublicID = ledger.PublicID(id)
-	life := d.Ledger.SessionLife(s, v.browser(), d.retention.ttl, d.retention.idle)
-	err := ledger.Put(ctx, d.Ledger, d.Ledger.SessionKey(v.Realm, id), s, life)
+	key := d.Ledger.SessionKey(v.Realm, id)
+	s.PublicID = key.PublicID()
+	life := d.Ledger.SessionLife(key, s, v.browser(), d.retention.ttl, d.retention.idle)
+	err := ledger.Put(ctx, d.Ledger, key, s, life)
 	return &Issued{ID: id, Session: s, Ends: life.Expires}, err
 }
 

@@ -48,50 +48,19 @@ func (d *Desk) SignOut(ctx context.Context, v *Visitor, named []string) (ownEnde
 			browsers = append(browsers, tag)
 		}
 	}
-	ended, err := d.endSessions(ctx, browsers, own)
+	ended, err := d.Ledger.EndBrowsers(ctx, browsers, own)
 	if err != nil {
 		return false, err
 	}
 	if ended = max(ended, live); ended > 0 { // the cache's lists may lack some of the live ones
-		d.Journal.SignedOut(ended, publicName(v, ownEnded))
+		d.Journal.SignedOut(ended, d.publicName(v, ownEnded))
 	}
 	return ownEnded, nil
 }
 
-func publicName(v *Visitor, ownEnded bool) string {
+func (d *Desk) publicName(v *Visitor, ownEnded bool) string {
 	if !ownEnded {
 		return ""
 	}
-	return ledger.PublicID(v.Session)
-}
-
-// endSessions ends all sessions of browsers, and returns how many there were.
-//
-// It removes attempts and grants before it looks for sessions. A new session is stored
-// first and given only if its attempt is still there, so that each session is either
-// found here or given to nobody.
-//
-// Own is what the visitor's cookies name. It is removed even if the cache does not list
-// it, and last: if another removal fails, it still leads to the rest at the next try.
-func (d *Desk) endSessions(ctx context.Context, browsers []cache.Tag, own []cache.Ref) (ended int, err error) {
-	var sessions []cache.Ref
-	for _, browser := range browsers {
-		sources, err := d.Ledger.Find(ctx, ledger.SourcesTag(browser))
-		if err != nil {
-			return 0, err
-		}
-		if err := d.Ledger.Remove(ctx, sources...); err != nil {
-			return 0, err
-		}
-		found, err := d.Ledger.Find(ctx, browser)
-		if err != nil {
-			return 0, err
-		}
-		sessions = append(sessions, found...)
-	}
-	others := slices.DeleteFunc(slices.Clone(sessions), func(ref cache.Ref) bool { return slices.Contains(own, ref) })
-	if err := d.Ledger.Remove(ctx, others...); err != nil {
-		return len(sessions), err
-	}
-	return len(sessions), d.Ledger.Remove(ctx, own...)
+	return d.Ledger.SessionKey(v.Realm, v.Session).PublicID()
 }

@@ -28,6 +28,9 @@ type Order struct {
 // an impatient tap is not billed twice. The work goes on when the visitor's request
 // ends, since a second tap ends the first request.
 func (d *Desk) Start(ctx context.Context, o *Order) Step {
+	if o.Visitor.Realm == "" {
+		return Refused{Code: refusal.CacheUnavailable, Return: o.Return}
+	}
 	press := d.presses.do(ctx, d.pressKey(o).Key, func() *ledger.Press {
 		return d.press(context.WithoutCancel(ctx), o)
 	})
@@ -40,7 +43,6 @@ func (d *Desk) Start(ctx context.Context, o *Order) Step {
 // begin stores an admitted attempt, calls the provider, and completes the record. The
 // record comes first, so that nothing is billed that could not be finished.
 func (d *Desk) begin(ctx context.Context, o *Order, admitted *admission) *ledger.Press {
-	d.CheckSecret(ctx)
 	nonce := ledger.NewID()
 	id := ledger.AttemptID(nonce)
 	a := d.newAttempt(o, admitted)

@@ -37,6 +37,9 @@ func (g *Gate) Check(r *http.Request, v *Visit, route attempt.Terms) Verdict {
 		return g.misdirected(r, v)
 	}
 	visitor := g.visitor(r, v, o)
+	if visitor.Browser != "" || visitor.Session != "" { // for anybody else nothing is looked up
+		visitor.Realm = g.desk.Ledger.Realm(r.Context(), o.realm)
+	}
 	found, err := g.desk.UseSession(r.Context(), &visitor, route)
 	switch {
 	case err != nil:

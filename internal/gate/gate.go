@@ -16,6 +16,7 @@ package gate
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,9 @@ type Config struct {
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
 	Cache func(context.Context) (cache.Cache, error)
-	// Secrets protect the index keys, the current one first.
+	// Store names the cache. Gates of one account and store share what they know of it.
+	Store string
+	// Secrets encrypt the index key, the current one first.
 	Secrets []string
 	Pages   *pages.Pages
 	Log     *zap.Logger
@@ -66,22 +69,6 @@ type Config struct {
 	AttemptTTL, RefusedTTL, ResultWait time.Duration
 	CookieName, CookieDomain           string
 }
-
-// Account is what all gates of a verifier account share.
-type Account struct {
-	name    string
-	breaker *provider.Breaker
-	windows quota.Windows
-}
-
-// NewAccount returns an account without gates.
-func NewAccount(name string, log *zap.Logger) *Account {
-	return &Account{name: name, breaker: provider.NewBreaker(journal.New(log))}
-}
-
-// BreakerState returns 0 while the provider is called, 1 while one call tries whether it
-// works again, and 2 while calls are suspended.
-func (a *Account) BreakerState() int { return a.breaker.State() }
 
 // Gate is one gate, with its endpoints. All its routes share it.
 type Gate struct {
@@ -116,8 +103,7 @@ func New(cfg Config) (*Gate, error) {
 // newDesk returns what handles the attempts of a gate.
 func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 	account := cfg.Account
-	records, err := ledger.New(ledger.Config{Account: account.name, Secrets: cfg.Secrets, Cache: cfg.Cache,
-		Panicked: j.CachePanicked, Failed: j.CacheFailed})
+	records, err := account.ledger(cfg, j)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +120,28 @@ func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 // AddRoute adds a route. Call it before the gate serves.
 func (g *Gate) AddRoute(terms attempt.Terms) { g.desk.AddRoute(terms) }
 
-// CheckSecret logs when another node of the account has another secret.
-func (g *Gate) CheckSecret(ctx context.Context) { g.desk.CheckSecret(ctx) }
+// Scopes returns the scopes of the gate's realms, by which they are revoked: hosts, or
+// *.domain. There are none where the gate serves any loopback host.
+func (g *Gate) Scopes() []string {
+	var scopes []string
+	for _, o := range g.origins {
+		scopes = append(scopes, ledger.Scope(o.realm))
+	}
+	return scopes
+}
+
+// ScopesOf returns the scopes that a realm names here: a host, or a cookie domain with
+// or without *.
+func (g *Gate) ScopesOf(realm string) []string {
+	scopes := g.Scopes()
+	if len(g.origins) == 0 && address.IsLoopback(realm) {
+		scopes = []string{ledger.Scope(newOrigin("http", realm, g.cfg.CookieName, g.cfg.CookieDomain).realm)}
+	}
+	return slices.DeleteFunc(scopes, func(scope string) bool { return scope != realm && scope != "*."+realm })
+}
+
+// Ledger returns the records of the gate's account in its cache.
+func (g *Gate) Ledger() *ledger.Ledger { return g.desk.Ledger }
 
 // Decided notes what the handler decides on a request.
 func (g *Gate) Decided(d metrics.Decision) { g.journal.Decided(d) }
@@ -147,18 +153,23 @@ func (g *Gate) InFlight(ctx context.Context) (n int64, isKnown bool) {
 	return n, isKnown && err == nil
 }
 
-// Sessions returns how many sessions the cache holds in this process, if that is known;
-// see InFlight.
+// Sessions returns how many sessions the cache has, if that is known; see InFlight.
 func (g *Gate) Sessions(ctx context.Context) (n int64, isKnown bool) {
-	n, isKnown, err := g.desk.Ledger.Sessions(ctx)
-	return n, isKnown && err == nil
+	n, err := g.desk.Ledger.Sessions(ctx)
+	return n, err == nil
 }
 
-// visitor returns who makes a request to an origin.
+// Erase removes the sessions that a revocation of a realm or of everything has ended.
+// What remains after an error is found by nobody, and ends by itself.
+func (g *Gate) Erase(ctx context.Context) {
+	if _, err := g.desk.Ledger.Erase(ctx); err != nil && ctx.Err() == nil {
+		g.journal.NotDone("revoked sessions not erased", err)
+	}
+}
+
+// visitor returns who makes a request to an origin, without the realm.
 func (g *Gate) visitor(r *http.Request, v *Visit, o *origin) attempt.Visitor {
-	visitor := attempt.Visitor{Realm: o.realm}
-	visitor.Browser = v.secretCookie(o.browserCookie.Name)
-	visitor.Session = v.secretCookie(o.sessionCookie.Name)
+	visitor := attempt.Visitor{Browser: v.secretCookie(o.browserCookie.Name), Session: v.secretCookie(o.sessionCookie.Name)}
 	if g.cfg.KnownNumber != nil {
 		visitor.Number = g.cfg.KnownNumber(r)
 	}

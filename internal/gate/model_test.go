@@ -38,6 +38,9 @@ import (
 //     neither ended nor been signed out;
 //   - once a browser has signed out, no session that it was ever given passes,
 //     whatever it was doing meanwhile;
+//   - once an administrator has revoked a number, a session, a realm or everything,
+//     nothing passes that was given before, and nothing is given for what was begun
+//     before;
 //   - a result is asked for only after a callback of the right browser, by one call at
 //     a time, and each token serves one attempt.
 
@@ -56,6 +59,7 @@ type step struct {
 	Attempt int // counted back from the last one
 	Number  int
 	Answer  string
+	Revoke  string
 	Wait    time.Duration
 	Order   uint64 // of what happens at once
 }
@@ -65,12 +69,13 @@ func steps() *rapid.Generator[step] {
 		return step{
 			Do: rapid.SampledFrom([]string{
 				"form", "start", "answer", "answer", "callback", "callbacks", "wait", "visit", "visit",
-				"begin", "begin", "begin", "return", "return", "intrude", "sign out", "sign out amid", "forget session", "bring back session", "pass time", "cache", "reload",
+				"begin", "begin", "begin", "return", "return", "intrude", "sign out", "sign out amid", "revoke", "revoke amid", "forget session", "bring back session", "pass time", "cache", "reload",
 			}).Draw(t, "do"),
 			Browser: rapid.IntRange(0, modelBrowsers-1).Draw(t, "browser"),
 			Attempt: rapid.IntRange(0, 3).Draw(t, "attempt"),
 			Number:  rapid.IntRange(0, 3).Draw(t, "number"),
 			Answer:  rapid.SampledFrom([]string{"verified", "verified", "pending", "mismatch", "nonsense", "outage"}).Draw(t, "answer"),
+			Revoke:  rapid.SampledFrom(revocations).Draw(t, "revoke"),
 			Wait:    rapid.SampledFrom([]time.Duration{time.Second, 10 * time.Second, time.Minute, 4 * time.Minute, time.Hour}).Draw(t, "wait"),
 			Order:   rapid.Uint64().Draw(t, "order"),
 		}
@@ -83,14 +88,16 @@ type modelAttempt struct {
 	answer                        string
 	accepted                      bool // a callback of the right browser may have been
 	burned                        bool // a callback of another browser has been, before a session
+	revoked                       bool
 	sessions                      int
 }
 
 // modelSession is a session that a browser was given.
 type modelSession struct {
-	number string
-	given  time.Time
-	ended  bool
+	number  string
+	browser string // the browser cookie that it was given under
+	given   time.Time
+	ended   bool
 }
 
 // model is the world around a gate, and the provider.
@@ -357,7 +364,7 @@ func (m *model) keep(browser int, answer *http.Response, earned func() (number s
 			if m.sessions[c.Value] != nil {
 				m.fail("a session's id is given twice")
 			}
-			m.sessions[c.Value] = &modelSession{number: number, given: time.Now()}
+			m.sessions[c.Value] = &modelSession{number: number, browser: m.browsers[browser][browserName], given: time.Now()}
 			m.given[browser] = append(m.given[browser], c.Value)
 		}
 		m.browsers[browser][c.Name] = c.Value
@@ -376,7 +383,7 @@ func (m *model) byAttempt(browser int, a *modelAttempt) func() (string, bool) {
 			m.fail("attempt %s has made %d sessions", a.token, a.sessions)
 		}
 		m.success[a.browser] = a.number
-		return a.number, own && a.answer == "verified" && !a.burned
+		return a.number, own && a.answer == "verified" && !a.burned && !a.revoked
 	}
 }
 
@@ -435,6 +442,10 @@ func (m *model) do(s step) {
 		m.signOut(s)
 	case "sign out amid":
 		m.signOutAmid(s)
+	case "revoke":
+		m.revoke(s)
+	case "revoke amid":
+		m.revokeAmid(s)
 	case "bring back session": // a copy that somebody kept
 		if n := len(m.given[s.Browser]); n > 0 {
 			m.browsers[s.Browser][sessionName] = m.given[s.Browser][max(0, n-1-s.Attempt)]
@@ -559,9 +570,17 @@ func (m *model) bring(browser int, id string) bool {
 	return m.request(browser, "GET", "/account/", nil).StatusCode == http.StatusOK
 }
 
-// signOutAmid signs a browser out while it comes back from the operator in one
-// tab, loads the form in another, and uses its session in others.
+// signOutAmid signs a browser out while it does other things.
 func (m *model) signOutAmid(s step) {
+	var left *http.Response
+	s = m.amid(s, func(s step) { left = m.request(s.Browser, "POST", "/.number-verify/sign-out", url.Values{}) })
+	m.leave(s, left)
+}
+
+// amid does something while the browser of an attempt comes back from the operator in
+// one tab, loads the form in another, and uses its session in others. It returns the
+// step with that browser.
+func (m *model) amid(s step, do func(step)) step {
 	a := m.attempt(s)
 	if own, ok := m.owner(s); ok {
 		s.Browser = own
@@ -570,7 +589,6 @@ func (m *model) signOutAmid(s step) {
 	m.delays.by(s.Order)
 	random := rand.New(rand.NewPCG(s.Order, 1))
 	var answers [2]*http.Response
-	var left *http.Response
 	var sent sync.WaitGroup
 	at := func(most int, do func()) {
 		wait := time.Duration(1+random.IntN(most)) * time.Millisecond
@@ -586,7 +604,7 @@ func (m *model) signOutAmid(s step) {
 	for range 3 {
 		at(300, func() { m.request(s.Browser, "GET", "/account/", nil) })
 	}
-	at(300, func() { left = m.request(s.Browser, "POST", "/.number-verify/sign-out", url.Values{}) })
+	at(300, func() { do(s) })
 	sent.Wait()
 	m.delays.end()
 	again := m.again(s.Browser)
@@ -595,7 +613,7 @@ func (m *model) signOutAmid(s step) {
 		again = func() (string, bool) { return a.number, true } // what it has just earned, or earlier
 	}
 	m.keep(s.Browser, answers[1], again)
-	m.leave(s, left)
+	return s
 }
 
 // newModel returns a model in which nothing has happened yet.

@@ -65,7 +65,7 @@ func records() []stored {
 		{"refusal", cache.KindRefusal, &Refusal{Code: "number_mismatch"}, `{"Code":"number_mismatch"}`},
 		{"grant", cache.KindGrant, &Grant{Attempt: "attempt", Session: session, Given: 1}, `{"Attempt":"attempt","Session":` + sessionText + `,"Given":1}`},
 		{"claim", cache.KindClaim, &Claim{}, `{}`},
-		{"fingerprint", cache.KindFingerprint, &Fingerprint{Sum: []byte{1, 0xff}}, `{"Sum":"Af8="}`},
+		{"fingerprint", cache.KindShared, &Shared{Sum: []byte{1, 0xff}}, `{"Sum":"Af8="}`},
 	}
 }
 

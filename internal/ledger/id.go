@@ -34,8 +34,7 @@ func AttemptID(nonce string) string {
 // IsAttemptID tells whether s could be an attempt's id.
 func IsAttemptID(s string) bool { return len(s) == attemptLength && isBase64URL(s) }
 
-// PublicID returns a name for a session or an attempt in logs, from which its id
-// cannot be derived.
+// PublicID returns a name for an attempt in logs, from which its id cannot be derived.
 func PublicID(id string) string {
 	sum := sha256.Sum256([]byte("public\x00" + id))
 	return hex.EncodeToString(sum[:6])

@@ -1,12 +1,12 @@
 package ledger
 
 import (
-	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
@@ -15,27 +15,71 @@ import (
 // Records that must be found without a visitor's cookie are found by HMACs under the
 // index key of the verifier account, which tell nothing to a reader of the cache.
 
-// fingerprintTTL is how long a fingerprint outlives the last attempt.
-const fingerprintTTL = 24 * time.Hour
+// indexKeys are what is derived from the index key.
+type indexKeys struct {
+	index  []byte
+	labels cipher.AEAD
+}
 
-var errNoSecret = errors.New("there is no secret to derive keys from")
-
-// deriveIndexKey derives the index key by RFC 5869, so that the secret itself signs
-// nothing. Without a secret anybody could derive it.
-func deriveIndexKey(secret, account string) ([]byte, error) {
-	if secret == "" {
-		return nil, errNoSecret
-	}
-	return hkdf.Key(sha256.New, []byte(secret), nil, "number_verify index "+account, sha256.Size)
+func newIndexKeys(index []byte) (*indexKeys, error) {
+	labels, err := aeadOf(index, "number_verify label")
+	return &indexKeys{index, labels}, err
 }
 
 // sum returns the HMAC of a value. The name in what, such as "number", keeps it apart
 // from equal values of another meaning.
-func (l *Ledger) sum(what, value string) []byte {
-	mac := hmac.New(sha256.New, l.indexKey)
+func (k *indexKeys) sum(what, value string) []byte { return sumOf(k.index, what, value) }
+
+func sumOf(key []byte, what, value string) []byte {
+	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(what + "\x00" + value))
 	return mac.Sum(nil)
 }
+
+// secret is a secret of this node, which encrypts the index key.
+type secret struct {
+	// id names the secret in the shared record, and tells nothing of it.
+	id   string
+	aead cipher.AEAD
+	// derived is the index key of earlier versions.
+	derived []byte
+}
+
+// newSecret derives keys by RFC 5869, so that the secret itself signs and encrypts
+// nothing. Without a secret anybody could derive them.
+func newSecret(s, account string) (secret, error) {
+	if s == "" {
+		return secret{}, errNoSecret
+	}
+	derived, err := hkdf.Key(sha256.New, []byte(s), nil, "number_verify index "+account, sha256.Size)
+	if err != nil {
+		return secret{}, err
+	}
+	id, err := hkdf.Key(sha256.New, []byte(s), nil, "number_verify id "+account, 8)
+	if err != nil {
+		return secret{}, err
+	}
+	aead, err := aeadOf([]byte(s), "number_verify secret "+account)
+	return secret{hex.EncodeToString(id), aead, derived}, err
+}
+
+// aeadOf returns AES-256-GCM under a key derived from secret, with a random nonce in
+// front of each text.
+func aeadOf(secret []byte, purpose string) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, purpose, 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// sum returns the HMAC of a value under the account's index key; see indexKeys.sum. The
+// key is known before anything of a visitor is read, see Realm.
+func (l *Ledger) sum(what, value string) []byte { return l.known.Load().keys.sum(what, value) }
 
 // ClientName names a network in records, without telling its address.
 func (l *Ledger) ClientName(network string) string {
@@ -85,32 +129,16 @@ func (l *Ledger) AttemptLife(a *Attempt) Life {
 }
 
 // SessionLife returns the life of a browser's session, used now.
-func (l *Ledger) SessionLife(s *Session, b Browser, ttl, idle time.Duration) Life {
-	return Life{
+func (l *Ledger) SessionLife(key Key[Session], s *Session, b Browser, ttl, idle time.Duration) Life {
+	life := Life{
 		Expires: s.VerifiedAt.Add(ttl), Idle: idle, Touched: time.Now(),
 		Tags: l.tags(s.Number, b.SessionsTag()),
 	}
+	life.Label = l.label(key, s, b, life.Expires)
+	return life
 }
 
 // GrantLife returns the life of a browser's grant.
 func (l *Ledger) GrantLife(g *Grant, b Browser, ttl time.Duration) Life {
 	return Life{Expires: time.Now().Add(ttl), Tags: l.tags(g.Session.Number, SourcesTag(b.SessionsTag()))}
-}
-
-// CheckSecret tells whether another node of the account has another secret. Two such
-// nodes do not find or count what the other stores. The node that checks last leaves
-// its fingerprint, so that the other one finds out as well.
-func (l *Ledger) CheckSecret(ctx context.Context) (differs bool, err error) {
-	key, own := l.fingerprintKey(), l.sum("fingerprint", l.cfg.Account)
-	entry, err := Get(ctx, l, key)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return false, nil // the failure of the cache is logged elsewhere
-	}
-	if err == nil {
-		differs = !hmac.Equal(entry.Value.Sum, own)
-		if !differs && time.Until(entry.Record.Expires) > fingerprintTTL/2 {
-			return false, nil
-		}
-	}
-	return differs, Put(ctx, l, key, &Fingerprint{Sum: own}, Life{Expires: time.Now().Add(fingerprintTTL)})
 }

@@ -1,12 +1,14 @@
 // Package ledger keeps the records of attempts and sessions in a cache, with typed
 // access to them. The records are in values.go, the form in which they are stored
-// in codec.go, their keys in key.go, and how they are found without a key in
-// index.go.
+// in codec.go, their keys in key.go, how they are found without a key in index.go,
+// what nodes share in shared.go, and what administrators see and end in revoke.go.
 package ledger
 
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
@@ -17,8 +19,8 @@ import (
 type Config struct {
 	// Account is the verifier account that the records belong to.
 	Account string
-	// Secrets are the current secret and previous ones. Index keys are derived from
-	// the last.
+	// Secrets encrypt the index key: the current one, and previous ones with which it
+	// may still be encrypted.
 	Secrets []string
 	// Cache returns the opened cache. It may wait a little for one that is being
 	// opened, and returns an error while there is none.
@@ -29,14 +31,22 @@ type Config struct {
 	// Failed is called when a method of the cache fails: when it returns an error
 	// that is none of the answers that package cache names.
 	Failed func(method string)
+	// OtherSecret is called when another node of the account has another secret: the
+	// two do not find or count what the other one stores.
+	OtherSecret func()
 }
 
 // Ledger reads and writes the records of one verifier account. All its errors
 // but ErrNotFound and ErrConflict carry a code for the visitor, see package
 // refusal.
 type Ledger struct {
-	cfg      Config
-	indexKey []byte
+	cfg     Config
+	secrets []secret
+
+	mu sync.Mutex // of learn
+	// known is what this node has read last of the shared record; nil before the first
+	// time. Trusted is the same, or nil while that is too long ago.
+	known, trusted atomic.Pointer[agreed]
 }
 
 // Errors of the cache that callers have to handle.
@@ -47,14 +57,18 @@ var (
 
 // New returns a ledger. It is an error if there is no secret.
 func New(cfg Config) (*Ledger, error) {
-	if len(cfg.Secrets) == 0 {
+	l := &Ledger{cfg: cfg}
+	for _, s := range cfg.Secrets {
+		secret, err := newSecret(s, cfg.Account)
+		if err != nil {
+			return nil, err
+		}
+		l.secrets = append(l.secrets, secret)
+	}
+	if len(l.secrets) == 0 {
 		return nil, errNoSecret
 	}
-	key, err := deriveIndexKey(cfg.Secrets[len(cfg.Secrets)-1], cfg.Account)
-	if err != nil {
-		return nil, err
-	}
-	return &Ledger{cfg: cfg, indexKey: key}, nil
+	return l, nil
 }
 
 // Life is how long a record is kept, and the tags by which it is found.
@@ -65,6 +79,8 @@ type Life struct {
 	Idle    time.Duration
 	Touched time.Time
 	Tags    [2]cache.Tag
+	// Label is what an administrator can read without the key.
+	Label []byte
 }
 
 // Entry is a record as it was read. Swap replaces it.
@@ -93,7 +109,12 @@ func Get[T any](ctx context.Context, l *Ledger, key Key[T]) (Entry[T], error) {
 // Put stores a record, in place of any that is there. Value must not be changed
 // afterwards.
 func Put[T any](ctx context.Context, l *Ledger, key Key[T], value *T, life Life) error {
-	return l.do(ctx, "put", func(c cache.Cache) error { return c.Put(ctx, key.Key, life.record(value)) })
+	return l.do(ctx, "put", func(c cache.Cache) error {
+		if key.Kind == 0 {
+			return errUnknownRealm
+		}
+		return c.Put(ctx, key.Key, life.record(value))
+	})
 }
 
 // Swap stores value in place of an entry, and returns the new entry. ErrConflict
@@ -101,7 +122,12 @@ func Put[T any](ctx context.Context, l *Ledger, key Key[T], value *T, life Life)
 // there is a record.
 func Swap[T any](ctx context.Context, l *Ledger, entry Entry[T], value *T, life Life) (Entry[T], error) {
 	rec := life.record(value)
-	err := l.do(ctx, "replace", func(c cache.Cache) error { return c.Replace(ctx, entry.Key.Key, entry.Record, rec) })
+	err := l.do(ctx, "replace", func(c cache.Cache) error {
+		if entry.Key.Kind == 0 {
+			return errUnknownRealm
+		}
+		return c.Replace(ctx, entry.Key.Key, entry.Record, rec)
+	})
 	return Entry[T]{entry.Key, value, rec}, err
 }
 
@@ -112,7 +138,7 @@ func Nothing[T any](key Key[T]) Entry[T] { return Entry[T]{Key: key} }
 // meanwhile.
 func Touch[T any](ctx context.Context, l *Ledger, entry Entry[T], now time.Time) error {
 	rec := entry.Record
-	_, err := Swap(ctx, l, entry, entry.Value, Life{rec.Expires, rec.Idle, now, rec.Tags})
+	_, err := Swap(ctx, l, entry, entry.Value, Life{rec.Expires, rec.Idle, now, rec.Tags, rec.Label})
 	if errors.Is(err, ErrConflict) {
 		return nil
 	}
@@ -120,7 +146,7 @@ func Touch[T any](ctx context.Context, l *Ledger, entry Entry[T], now time.Time)
 }
 
 func (life Life) record(value any) *cache.Record {
-	return &cache.Record{Value: value, Expires: life.Expires, Idle: life.Idle, Touched: life.Touched, Tags: life.Tags}
+	return &cache.Record{Value: value, Expires: life.Expires, Idle: life.Idle, Touched: life.Touched, Tags: life.Tags, Label: life.Label}
 }
 
 // Find returns the places of all live records that have a tag. It misses none that
@@ -164,17 +190,25 @@ func (l *Ledger) Uncount(ctx context.Context, counted []cache.Counted) error {
 	return l.do(ctx, "uncount", func(c cache.Cache) error { return c.Uncount(ctx, counted) })
 }
 
-// Sessions returns how many sessions take room in this process; 0, and that this is not
-// known, where the cache keeps them elsewhere.
-func (l *Ledger) Sessions(ctx context.Context) (n int64, isKnown bool, err error) {
+// Held returns how many sessions take room in this process; 0 where the cache keeps them
+// elsewhere.
+func (l *Ledger) Held(ctx context.Context) (n int64, err error) {
 	err = l.do(ctx, "sessions", func(c cache.Cache) error {
-		var sized cache.Sized
-		if sized, isKnown = c.(cache.Sized); isKnown {
+		if sized, ok := c.(cache.Sized); ok {
 			n = sized.Held()
 		}
 		return nil
 	})
-	return n, isKnown, err
+	return n, err
+}
+
+// Sessions returns how many sessions the cache has.
+func (l *Ledger) Sessions(ctx context.Context) (n int64, err error) {
+	err = l.do(ctx, "sessions", func(c cache.Cache) (err error) {
+		n, err = c.Sessions(ctx)
+		return err
+	})
+	return n, err
 }
 
 // Total returns how many events a limit counts now. It is not known where the cache
@@ -193,6 +227,9 @@ func (l *Ledger) Total(ctx context.Context, limit cache.Limit) (n int64, isKnown
 // get does what do does, without a closure: every request comes here.
 func (l *Ledger) get(ctx context.Context, key cache.Key) (rec *cache.Record, err error) {
 	defer l.catch("get", &err)
+	if key.Kind == 0 {
+		return nil, l.coded("get", errUnknownRealm)
+	}
 	c, err := l.cfg.Cache(ctx)
 	if err != nil {
 		return nil, l.coded("get", err)
@@ -215,7 +252,10 @@ func (l *Ledger) do(ctx context.Context, method string, call func(cache.Cache) e
 
 var (
 	errPanicked = errors.New("the cache panicked")
+	errNoSecret = errors.New("there is no secret to derive keys from")
 	errNothing  = errors.New("cache: neither a record nor an error")
+	// errUnknownRealm says that it could not be read what was revoked.
+	errUnknownRealm = errors.New("it is not known what was revoked")
 )
 
 // catch turns a panic of the cache into an error. Caches may be modules of others,

@@ -28,7 +28,7 @@ func ledgerOn(t *testing.T, c cache.Cache) *Ledger {
 	l, err := New(Config{
 		Account: "account", Secrets: []string{"secret"},
 		Cache:    func(context.Context) (cache.Cache, error) { return c, nil },
-		Panicked: func(string, any) {}, Failed: func(string) {},
+		Panicked: func(string, any) {}, Failed: func(string) {}, OtherSecret: func() {},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -42,15 +42,15 @@ func TestRecordThatIsNoneIsAFailureOfTheCache(t *testing.T) {
 	for name, c := range map[string]careless{
 		"no record":               {},
 		"no value":                {rec: new(cache.Record)},
-		"a nil value":             {rec: &cache.Record{Value: (*Fingerprint)(nil)}},
+		"a nil value":             {rec: &cache.Record{Value: (*Shared)(nil)}},
 		"a value of another kind": {rec: &cache.Record{Value: new(Session)}},
 	} {
 		l := ledgerOn(t, c)
-		_, err := Get(t.Context(), l, l.fingerprintKey())
+		_, err := Get(t.Context(), l, l.sharedKey())
 		if refusal.Of(err) != refusal.CacheUnavailable || errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := l.CheckSecret(t.Context()); err != nil {
+		if err := l.Refresh(t.Context()); refusal.Of(err) != refusal.CacheUnavailable {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -3,6 +3,8 @@ package ledger
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
+	"reflect"
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
@@ -24,8 +26,8 @@ func NewValue(kind cache.Kind) (any, error) {
 		return new(Grant), nil
 	case cache.KindClaim:
 		return new(Claim), nil
-	case cache.KindFingerprint:
-		return new(Fingerprint), nil
+	case cache.KindShared:
+		return new(Shared), nil
 	default:
 		return nil, fmt.Errorf("ledger: no values of kind %d", kind)
 	}
@@ -160,7 +162,22 @@ type Grant struct {
 // Claim notes that a token has served an attempt and must serve no other.
 type Claim struct{}
 
-// Fingerprint is a hash made with the index key, which must be the same on all nodes.
-type Fingerprint struct {
+// Shared is what all nodes of a verifier account share; see shared.go.
+type Shared struct {
+	// Sum is a hash made with the index key. Nodes that have different keys find out by
+	// it.
 	Sum []byte
+	// Keys are copies of the index key, each encrypted with a secret, by the id of the
+	// secret.
+	Keys map[string][]byte `json:",omitempty"`
+	// All counts the revocations of everything, Scopes those of one scope.
+	All    uint64            `json:",omitempty"`
+	Scopes map[string]uint64 `json:",omitempty"`
 }
+
+func (s *Shared) clone() *Shared {
+	return &Shared{s.Sum, maps.Clone(s.Keys), s.All, maps.Clone(s.Scopes)}
+}
+
+// equals tells whether the records say the same. Other may be nil.
+func (s *Shared) equals(other *Shared) bool { return other != nil && reflect.DeepEqual(s, other) }

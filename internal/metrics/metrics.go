@@ -44,7 +44,7 @@ var results = []string{"ok", "refused", "misconfigured", "failed"}
 
 var (
 	providerCalls = []string{"token", "start", "result"}
-	cacheCalls    = []string{"get", "put", "replace", "find", "delete", "count", "uncount", "sessions", "total"}
+	cacheCalls    = []string{"get", "put", "replace", "find", "delete", "label", "walk", "count", "uncount", "sessions", "total"}
 )
 
 const (

@@ -16,7 +16,7 @@ type State struct {
 var (
 	breakerState = gauge("breaker_state", "Calls to the provider: 0 made, 1 being tried, 2 suspended.")
 	inFlight     = gauge("attempts_in_flight", "Attempts under way, on all nodes that share the cache.")
-	sessions     = gauge("sessions", "Sessions that this process keeps.")
+	sessions     = gauge("sessions", "Sessions in the cache.")
 )
 
 func gauge(name, help string) *prometheus.Desc {

@@ -102,6 +102,20 @@ func (r *Rules) elsewhere(input string, refused error) (Number, error) {
 	return found, nil
 }
 
+// International reads a number with its country code, of any country and kind, and
+// returns it in E.164. The error is ErrInvalid.
+func International(input string) (e164 string, err error) {
+	input, ok := plain(strings.TrimSpace(input))
+	if !ok || !isInternational(input) {
+		return "", ErrInvalid
+	}
+	parsed, err := phonenumbers.Parse(input, "FR") // whose prefix of international calls is 00
+	if err != nil || phonenumbers.IsPossibleNumberWithReason(parsed) != phonenumbers.IS_POSSIBLE {
+		return "", ErrInvalid
+	}
+	return phonenumbers.Format(parsed, phonenumbers.E164), nil
+}
+
 // plain makes ordinary spaces of the blanks and dashes that people and keyboards
 // put into numbers. It refuses letters, extensions and the digits of other scripts,
 // which the library would accept.

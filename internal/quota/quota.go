@@ -61,7 +61,7 @@ type Reached struct {
 // Count counts a start against all limits in one step. If one is reached, nothing is
 // counted.
 func (q *Quota) Count(ctx context.Context, s Start) (*Counted, *Reached) {
-	sessions, _, err := q.ledger.Sessions(ctx)
+	sessions, err := q.ledger.Held(ctx)
 	if err != nil {
 		return nil, q.failed(err)
 	}
@@ -143,6 +143,9 @@ func (q *Quota) sorted(bounds []bound, events []cache.Counted) *Counted {
 // InFlight returns how many attempts of the account are under way, on all nodes, as the
 // limit counts them. It is not known where the cache cannot tell.
 func (q *Quota) InFlight(ctx context.Context) (n int64, isKnown bool, err error) {
+	if err := q.ledger.Ready(ctx); err != nil {
+		return 0, false, err
+	}
 	return q.ledger.Total(ctx, cache.Limit{Key: q.ledger.CountKey(attemptsName, ""), Window: q.windows.flight})
 }
 

@@ -145,14 +145,15 @@ func TestMetricsSayThatTheCacheFails(t *testing.T) {
 		`requests_total{decision="refused"}`: 1, `requests_total{decision="optional"}`: 1,
 		`attempts_total{operator="",outcome="cache_unavailable"}`: 1,
 	})
-	for _, gauge := range []string{"sessions", "attempts_in_flight"} {
-		if n, ok := before[gauge]; ok {
-			t.Errorf("%s is %v for a cache that cannot tell", gauge, n)
-		}
+	if n, ok := before["attempts_in_flight"]; ok {
+		t.Errorf("%v attempts are in flight for a cache that cannot tell", n)
+	}
+	if n, ok := w.Metrics()["sessions"]; ok {
+		t.Errorf("%v sessions are known without the cache", n)
 	}
 }
 
-// With Redis all attempts are known, and sessions are not counted.
+// The attempts and sessions are those of all nodes.
 func TestMetricsOfNodesThatShareRedis(t *testing.T) {
 	server := redistest.Start(t)
 	w := stage.New(t, simulator.Options{})
@@ -161,11 +162,11 @@ func TestMetricsOfNodesThatShareRedis(t *testing.T) {
 	visitor := w.Visitor()
 	callback := visitor.Callback("/account/", "06 39 98 00 20")
 	shown := w.Metrics()
-	if _, ok := shown["sessions"]; ok || shown["attempts_in_flight"] != 1 {
+	if shown["sessions"] != 1 || shown["attempts_in_flight"] != 1 {
 		t.Errorf("%v", shown)
 	}
 	visitor.Arrive(visitor.Open(callback))
-	if shown = w.Metrics(); shown["attempts_in_flight"] != 0 {
+	if shown = w.Metrics(); shown["attempts_in_flight"] != 0 || shown["sessions"] != 2 {
 		t.Errorf("%v", shown)
 	}
 	server.Kill()

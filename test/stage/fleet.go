@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -81,6 +82,28 @@ func (n *Node) Reload() {
 	if out, err := n.command("reload", "--force", "--address", n.admin, "--config", n.file, "--adapter", "caddyfile").CombinedOutput(); err != nil {
 		n.t.Errorf("reload: %v: %s", err, out)
 	}
+}
+
+// Admin sends a request to the admin API of the node. A body is JSON.
+func (n *Node) Admin(method, path, body string) *Answer {
+	n.t.Helper()
+	r, err := http.NewRequestWithContext(n.t.Context(), method, "http://"+n.admin+path, strings.NewReader(body))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return &Answer{response, string(text)}
 }
 
 // On has the balancer send everything to one node from now on, counted from 0.

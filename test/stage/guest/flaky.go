@@ -81,6 +81,14 @@ func (f *flaky) Replace(ctx context.Context, key cache.Key, old, rec *cache.Reco
 	return f.Cache.Replace(ctx, key, old, rec)
 }
 
+// Sessions implements cache.Cache.
+func (f *flaky) Sessions(ctx context.Context) (int64, error) {
+	if CacheIsDown.Load() {
+		return 0, errDown
+	}
+	return f.Cache.Sessions(ctx)
+}
+
 // Delete implements cache.Cache.
 func (f *flaky) Delete(ctx context.Context, ref cache.Ref) error {
 	if CacheIsDown.Load() {

@@ -1,0 +1,390 @@
+package numberverify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/phone"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
+)
+
+func init() {
+	caddy.RegisterModule(Admin{})
+}
+
+// Admin adds /number-verify/ to Caddy's admin API: how many sessions there are, who holds
+// one for a number, and their end. Numbers are in bodies only, since Caddy logs the
+// address of every request. It has no configuration: whoever may use the admin API may
+// use it. Remote administration can restrict it by path and method.
+type Admin struct{}
+
+// CaddyModule returns the Caddy module information.
+func (Admin) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "admin.api.number_verify",
+		New: func() caddy.Module { return Admin{} },
+	}
+}
+
+const adminPath = "/number-verify/"
+
+// Routes implements caddy.AdminRouter.
+func (Admin) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{{Pattern: adminPath, Handler: caddy.AdminHandlerFunc(serveAdmin)}}
+}
+
+// running are the apps that have started and not stopped: during a reload two, the new
+// one last. The admin API is loaded before them, and outlives a failed reload.
+var running struct {
+	mu   sync.Mutex
+	apps []*App
+}
+
+func (a *App) enlist() {
+	running.mu.Lock()
+	defer running.mu.Unlock()
+	running.apps = append(running.apps, a)
+}
+
+func (a *App) delist() {
+	running.mu.Lock()
+	defer running.mu.Unlock()
+	running.apps = slices.DeleteFunc(running.apps, func(other *App) bool { return other == a })
+}
+
+// runningApp returns the app of the configuration that serves, or nil.
+func runningApp() *App {
+	running.mu.Lock()
+	defer running.mu.Unlock()
+	if len(running.apps) == 0 {
+		return nil
+	}
+	return running.apps[len(running.apps)-1]
+}
+
+// The time that a request of an administrator may take. A walk through a large store of
+// other processes takes seconds.
+const adminTime = time.Minute
+
+// maxAdminBody bounds the body of a request, in bytes.
+const maxAdminBody = 4 << 10
+
+// adminError is an answer in the form of RFC 9457.
+type adminError struct {
+	Type   string       `json:"type"`
+	Title  string       `json:"title"`
+	Status int          `json:"status"`
+	Detail string       `json:"detail"`
+	Code   refusal.Code `json:"code,omitempty"`
+}
+
+// Error implements error.
+func (e *adminError) Error() string { return e.Detail }
+
+func wrong(status int, detail string) *adminError {
+	return &adminError{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// serveAdmin answers a request of an administrator. It returns no error, which Caddy
+// would write in a form of its own.
+func serveAdmin(w http.ResponseWriter, r *http.Request) error {
+	answer, err := answerAdmin(r)
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	if err == nil {
+		h.Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(answer) // the client may be gone
+		return nil
+	}
+	told, ok := errors.AsType[*adminError](err)
+	if !ok {
+		told = wrong(http.StatusServiceUnavailable, "the cache did not answer: what was asked for may be done in part; send it again")
+		told.Code = refusal.CacheUnavailable
+	}
+	if told.Status == http.StatusMethodNotAllowed {
+		h.Set("Allow", allowed(r.URL.Path))
+	}
+	h.Set("Content-Type", "application/problem+json")
+	w.WriteHeader(told.Status)
+	_ = json.NewEncoder(w).Encode(told)
+	return nil
+}
+
+func allowed(path string) string {
+	if path == adminPath {
+		return http.MethodGet
+	}
+	return http.MethodPost
+}
+
+// answerAdmin does what an administrator asks for, and returns the body of the answer.
+func answerAdmin(r *http.Request) (any, error) {
+	act := strings.TrimPrefix(r.URL.Path, adminPath)
+	acts := map[string]func(context.Context, *App, *adminQuery) (any, error){
+		"find": adminFind, "revoke": adminRevoke,
+	}
+	if act != "" && acts[act] == nil {
+		return nil, wrong(http.StatusNotFound, "there are /number-verify/, and find, revoke and explain below it")
+	}
+	if r.Method != allowed(r.URL.Path) {
+		return nil, wrong(http.StatusMethodNotAllowed, "send "+allowed(r.URL.Path))
+	}
+	app := runningApp()
+	if app == nil {
+		return nil, wrong(http.StatusServiceUnavailable, "no site of this Caddy has number_verify")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), adminTime)
+	defer cancel()
+	if act == "" {
+		return app.status(ctx), nil
+	}
+	query, err := readQuery(r)
+	if err != nil {
+		return nil, err
+	}
+	return acts[act](ctx, app, query)
+}
+
+// adminQuery is the body of a request: exactly one of its fields is set.
+type adminQuery struct {
+	Number  string `json:"number"`
+	Session string `json:"session"`
+	Realm   string `json:"realm"`
+	All     bool   `json:"all"`
+}
+
+func readQuery(r *http.Request) (*adminQuery, error) {
+	// A browser sends this type across origins only if the server allows it.
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return nil, wrong(http.StatusUnsupportedMediaType, "send the Content-Type application/json")
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxAdminBody+1))
+	if err != nil {
+		return nil, wrong(http.StatusBadRequest, "the body cannot be read")
+	}
+	if len(body) > maxAdminBody {
+		return nil, wrong(http.StatusRequestEntityTooLarge, "the body is too large")
+	}
+	query := new(adminQuery)
+	decoder := json.NewDecoder(strings.NewReader(string(body)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(query); err != nil || decoder.More() {
+		return nil, wrong(http.StatusBadRequest, `the body is not understood; write it like {"number":"+33639980001"}`)
+	}
+	return query, nil
+}
+
+// e164 reads the number of a query. It need not be of an accepted country: that may have
+// been another one when the number was verified.
+func (q *adminQuery) e164() (string, error) {
+	number, err := phone.International(q.Number)
+	if err != nil {
+		told := wrong(http.StatusUnprocessableEntity, "this is no telephone number; write it with its country code, like +33639980001")
+		told.Code = refusal.NumberInvalid
+		return "", told
+	}
+	return number, nil
+}
+
+// records are those of a verifier account in one cache.
+type records struct {
+	verifier, cache string
+	gates           []*gate.Gate
+}
+
+func (r *records) ledger() *ledger.Ledger { return r.gates[0].Ledger() }
+
+// scopes returns those of all gates.
+func (r *records) scopes() []string {
+	scopes := []string{}
+	for _, g := range r.gates {
+		scopes = append(scopes, g.Scopes()...)
+	}
+	return distinct(scopes)
+}
+
+// adminStatus is the answer to GET. What is not known is left out.
+type adminStatus struct {
+	counts
+	Accounts []accountStatus `json:"accounts"`
+}
+
+type counts struct {
+	Sessions *int64 `json:"sessions,omitempty"`
+	InFlight *int64 `json:"attempts_in_flight,omitempty"`
+}
+
+type accountStatus struct {
+	Verifier string   `json:"verifier"`
+	Cache    string   `json:"cache"`
+	Realms   []string `json:"realms"`
+	counts
+	// Calls are made, tried or suspended.
+	Calls string `json:"calls"`
+}
+
+// calls are the words for the states of the breaker.
+var calls = [...]string{"made", "tried", "suspended"}
+
+// known returns a count for JSON; nil where it is not known.
+func known(n int64, isKnown bool) *int64 {
+	if !isKnown {
+		return nil
+	}
+	return &n
+}
+
+func (a *App) status(ctx context.Context) adminStatus {
+	state := a.state()
+	all := adminStatus{counts: counts{known(state.Sessions()), known(state.InFlight())}, Accounts: []accountStatus{}}
+	for at, r := range a.records {
+		g := r.gates[0]
+		all.Accounts = append(all.Accounts, accountStatus{
+			Verifier: r.verifier, Cache: r.cache, Realms: r.scopes(),
+			counts: counts{known(g.Sessions(ctx)), known(g.InFlight(ctx))},
+			Calls:  calls[a.accounts[at.account].BreakerState()],
+		})
+	}
+	slices.SortFunc(all.Accounts, func(x, y accountStatus) int { return strings.Compare(x.key(), y.key()) })
+	return all
+}
+
+func (s *accountStatus) key() string {
+	return strings.Join(append([]string{s.Verifier, s.Cache}, s.Realms...), " ")
+}
+
+// foundSession is a session as find lists it.
+type foundSession struct {
+	Session    string `json:"session"`
+	Realm      string `json:"realm"`
+	VerifiedAt string `json:"verified_at"`
+	ExpiresAt  string `json:"expires_at"`
+	Method     string `json:"method"`
+	Operator   string `json:"operator,omitempty"`
+}
+
+func adminFind(ctx context.Context, app *App, q *adminQuery) (any, error) {
+	if *q != (adminQuery{Number: q.Number}) {
+		return nil, wrong(http.StatusBadRequest, "find takes a number and nothing else")
+	}
+	number, err := q.e164()
+	if err != nil {
+		return nil, err
+	}
+	found := []foundSession{}
+	for _, r := range app.records {
+		holders, err := r.ledger().Holders(ctx, number)
+		if err != nil {
+			return nil, err
+		}
+		for _, holder := range holders {
+			found = append(found, foundSession{
+				Session: holder.PublicID, Realm: holder.Scope, Method: string(holder.Method), Operator: holder.Operator,
+				VerifiedAt: holder.VerifiedAt.UTC().Format(time.RFC3339), ExpiresAt: holder.ExpiresAt.UTC().Format(time.RFC3339),
+			})
+		}
+	}
+	slices.SortFunc(found, func(x, y foundSession) int {
+		return strings.Compare(x.VerifiedAt+x.Session, y.VerifiedAt+y.Session)
+	})
+	return struct {
+		Number   string         `json:"number"`
+		Sessions []foundSession `json:"sessions"`
+	}{phone.Mask(number), found}, nil
+}
+
+// ended is the answer to revoke.
+type ended struct {
+	Sessions *int `json:"sessions,omitempty"`
+}
+
+func adminRevoke(ctx context.Context, app *App, q *adminQuery) (any, error) {
+	ctx = context.WithoutCancel(ctx) // whoever asks may hang up
+	switch *q {
+	case adminQuery{}:
+		return nil, wrong(http.StatusBadRequest, `name what to revoke: "number", "session", "realm", or "all": true`)
+	case adminQuery{Number: q.Number}:
+		number, err := q.e164()
+		if err != nil {
+			return nil, err
+		}
+		return app.revoke(func(l *ledger.Ledger) (int, error) { return l.RevokeNumber(ctx, number) })
+	case adminQuery{Session: q.Session}:
+		return app.revoke(func(l *ledger.Ledger) (int, error) { return l.RevokeSession(ctx, q.Session) })
+	case adminQuery{Realm: q.Realm}:
+		scopes, err := app.scopesOf(q.Realm)
+		if err != nil {
+			return nil, err
+		}
+		return app.revokeAtOnce(func(l *ledger.Ledger) (err error) {
+			for _, scope := range scopes {
+				err = errors.Join(err, l.RevokeScope(ctx, scope))
+			}
+			return err
+		})
+	case adminQuery{All: true}:
+		return app.revokeAtOnce(func(l *ledger.Ledger) error { return l.RevokeAll(ctx) })
+	default:
+		return nil, wrong(http.StatusBadRequest, "name one thing to revoke, not several")
+	}
+}
+
+// revoke ends sessions in all records, and tells how many. Where one fails the others
+// are still done.
+func (a *App) revoke(end func(*ledger.Ledger) (int, error)) (any, error) {
+	total := 0
+	var errs []error
+	for _, r := range a.records {
+		n, err := end(r.ledger())
+		total += n
+		errs = append(errs, err)
+	}
+	return ended{&total}, errors.Join(errs...)
+}
+
+// revokeAtOnce ends everything of some kind in one step for each record of records, and
+// frees the room in the background.
+func (a *App) revokeAtOnce(end func(*ledger.Ledger) error) (any, error) {
+	var errs []error
+	for _, r := range a.records {
+		errs = append(errs, end(r.ledger()))
+		go r.gates[0].Erase(a.ctx)
+	}
+	return ended{}, errors.Join(errs...)
+}
+
+// scopesOf returns the scopes that a realm names at the gates of this Caddy.
+func (a *App) scopesOf(realm string) ([]string, error) {
+	realm = strings.ToLower(realm)
+	var known, named []string
+	for _, r := range a.records {
+		for _, g := range r.gates {
+			known, named = append(known, g.Scopes()...), append(named, g.ScopesOf(realm)...)
+		}
+	}
+	if len(named) == 0 {
+		return nil, wrong(http.StatusNotFound, "no gate here has this realm; there are: "+strings.Join(distinct(known), ", "))
+	}
+	return distinct(named), nil
+}
+
+// distinct returns the words sorted, each once.
+func distinct(words []string) []string {
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
+// Interface guard
+var _ caddy.AdminRouter = Admin{}
