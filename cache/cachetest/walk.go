@@ -190,7 +190,7 @@ var walkTests = []scenario{
 			}
 			return nil
 		})
-		if err != enough || visited != 3 { //nolint:errorlint // it is returned as it is
+		if err != enough || visited != 3 {
 			t.Errorf("Walk = %v after %d visits", err, visited)
 		}
 	}},

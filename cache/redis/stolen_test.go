@@ -80,13 +80,13 @@ func TestEverythingExpiresByItself(t *testing.T) {
 	useAll(t, c)
 	for _, name := range []string{
 		c.recordKey(key(1, "other").Ref()), c.tagKey(sessionRecord().Tags[0]), c.tagKey(sessionRecord().Tags[1]),
-		c.counterKey(counterRef(0)), c.counterKey(counterRef(1)),
+		c.counterKey(counterRef(0)), c.counterKey(counterRef(1)), c.sessionsKey(),
 	} {
 		if ttl := server.Do(t, "TTL", name); ttl == "-1" || ttl == "-2" {
 			t.Errorf("%s: TTL %s", name, ttl)
 		}
 	}
-	if n := server.Do(t, "DBSIZE"); n != "5" {
+	if n := server.Do(t, "DBSIZE"); n != "6" {
 		t.Errorf("%s keys: the test does not know all", n)
 	}
 }
