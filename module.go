@@ -30,6 +30,9 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 
+	// the command caddy number-verify
+	_ "github.com/numberverify/caddy-number-verify/internal/command"
+
 	// the built-in guest modules
 	_ "github.com/numberverify/caddy-number-verify/cache/bolt"
 	_ "github.com/numberverify/caddy-number-verify/cache/memory"

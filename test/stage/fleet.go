@@ -79,7 +79,7 @@ func (f *Fleet) AddNode(site, cache string) *Node {
 // Reload has the node load its configuration anew.
 func (n *Node) Reload() {
 	n.t.Helper()
-	if out, err := n.command("reload", "--force", "--address", n.admin, "--config", n.file, "--adapter", "caddyfile").CombinedOutput(); err != nil {
+	if out, err := Command("reload", "--force", "--address", n.admin, "--config", n.file, "--adapter", "caddyfile").CombinedOutput(); err != nil {
 		n.t.Errorf("reload: %v: %s", err, out)
 	}
 }

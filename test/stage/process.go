@@ -59,8 +59,8 @@ func (s *Stage) RunWith(global, sites string, serves func() bool) *Process {
 	return p
 }
 
-// command is Caddy's own command line.
-func (p *Process) command(args ...string) *exec.Cmd {
+// Command returns a command of Caddy, to be run in a process of its own.
+func Command(args ...string) *exec.Cmd {
 	binary := Binary
 	if binary == "" {
 		binary = os.Args[0]
@@ -79,7 +79,7 @@ func (p *Process) Start() {
 }
 
 func (p *Process) start() error {
-	p.cmd = p.command("run", "--config", p.file, "--adapter", "caddyfile")
+	p.cmd = Command("run", "--config", p.file, "--adapter", "caddyfile")
 	var out bytes.Buffer
 	p.cmd.Stdout, p.cmd.Stderr = &out, &out
 	if err := p.cmd.Start(); err != nil {

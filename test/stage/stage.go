@@ -15,7 +15,7 @@
 // fleet.go for Caddys in processes of their own, visitor.go for browsers that
 // behave, with cookies.go and answer.go, transport.go for how their requests travel,
 // wire.go for requests that no browser sends, upstream.go for the site, metrics.go for
-// what Prometheus is told, leaks.go for the search after each test. repository.go finds
+// what Prometheus is told, terminal.go for people at a terminal, leaks.go for the search after each test. repository.go finds
 // the Caddyfiles of the repository, address.go finds free ports.
 //
 // Packages below: redistest has real Redis servers, guest has modules of third

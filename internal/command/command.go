@@ -1,0 +1,68 @@
+// Package command is the command caddy number-verify, with which a site's operator looks
+// after the gate from a terminal.
+//
+//   - Of the running Caddy, by its admin API: status.go, find.go, revoke.go. admin.go
+//     speaks with it.
+//   - What all of them share: flags.go, input.go (what is typed), output.go (what is
+//     shown).
+//
+// docs/commands.md describes the commands, and a test compares it with them.
+package command
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "number-verify",
+		Usage: "<command>",
+		Short: "Looks after number verification",
+		Long: `
+Tells how number verification fares, and ends verifications of the running Caddy, by
+its admin API.
+
+A phone number is never written on the command line, where everybody on the machine
+could read it: the commands read it from standard input.
+
+Exit status: 0 if all went well, 4 if there was nothing to find, 1 for everything else.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.Example = `  $ caddy number-verify status
+  $ caddy number-verify find --number -`
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return errors.New("there is no such command: see caddy number-verify --help") // it may be a number
+				}
+				return cmd.Help()
+			}
+			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand())
+		},
+	})
+}
+
+// exitNothing is the exit status of a command that has found nothing. Caddy's own
+// commands use 0 to 3.
+const exitNothing = 4
+
+// errNothing ends a command with exitNothing. What was not found has been said.
+var errNothing = errors.New("nothing found")
+
+// runs makes a command's RunE of what it does. The command takes no arguments.
+func runs(do func(cmd *cobra.Command) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return errors.New("takes flags only: see --help. A number is typed after the command has started, with --number -")
+		}
+		err := do(cmd)
+		if !errors.Is(err, errNothing) {
+			return err
+		}
+		cmd.SilenceErrors = true
+		// only Caddy can make the error that carries an exit status
+		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exitNothing, nil })(cmd, nil)
+	}
+}
