@@ -18,9 +18,10 @@ import (
 
 // The addresses of the admin API.
 const (
-	pathStatus = "/number-verify/"
-	pathFind   = "/number-verify/find"
-	pathRevoke = "/number-verify/revoke"
+	pathStatus  = "/number-verify/"
+	pathFind    = "/number-verify/find"
+	pathRevoke  = "/number-verify/revoke"
+	pathExplain = "/number-verify/explain"
 )
 
 // maxAnswer bounds an answer of the admin API, in bytes.
@@ -64,6 +65,10 @@ type problem struct {
 	Caddy               string `json:"error"`
 	status              int
 }
+
+// isNotFound tells whether the API has nothing of what was asked for. Without a title it
+// is Caddy that has no such API.
+func (p *problem) isNotFound() bool { return p.status == http.StatusNotFound && p.Title != "" }
 
 // Error implements error.
 func (p *problem) Error() string {

@@ -1,8 +1,8 @@
 // Package command is the command caddy number-verify, with which a site's operator looks
 // after the gate from a terminal.
 //
-//   - Of the running Caddy, by its admin API: status.go, find.go, revoke.go. admin.go
-//     speaks with it.
+//   - Of the running Caddy, by its admin API: status.go, find.go, revoke.go, explain.go
+//     (also from the log: logs.go). admin.go speaks with it.
 //   - What all of them share: flags.go, input.go (what is typed), output.go (what is
 //     shown).
 //
@@ -23,8 +23,8 @@ func init() {
 		Usage: "<command>",
 		Short: "Looks after number verification",
 		Long: `
-Tells how number verification fares, and ends verifications of the running Caddy, by
-its admin API.
+Tells how number verification fares and what happened to a visitor, and ends
+verifications, of the running Caddy, by its admin API.
 
 A phone number is never written on the command line, where everybody on the machine
 could read it: the commands read it from standard input.
@@ -32,14 +32,15 @@ could read it: the commands read it from standard input.
 Exit status: 0 if all went well, 4 if there was nothing to find, 1 for everything else.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `  $ caddy number-verify status
-  $ caddy number-verify find --number -`
+  $ caddy number-verify find --number -
+  $ caddy number-verify explain K7Q2M9PX`
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
 					return errors.New("there is no such command: see caddy number-verify --help") // it may be a number
 				}
 				return cmd.Help()
 			}
-			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand())
+			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand(), explainCommand())
 		},
 	})
 }
@@ -57,12 +58,26 @@ func runs(do func(cmd *cobra.Command) error) func(*cobra.Command, []string) erro
 		if len(args) > 0 {
 			return errors.New("takes flags only: see --help. A number is typed after the command has started, with --number -")
 		}
-		err := do(cmd)
-		if !errors.Is(err, errNothing) {
-			return err
-		}
-		cmd.SilenceErrors = true
-		// only Caddy can make the error that carries an exit status
-		return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exitNothing, nil })(cmd, nil)
+		return ended(cmd, do(cmd))
 	}
+}
+
+// withArgument is runs for a command that takes one argument, which name describes.
+func withArgument(name string, do func(cmd *cobra.Command, argument string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return errors.New("takes one " + name + ": see --help")
+		}
+		return ended(cmd, do(cmd, args[0]))
+	}
+}
+
+// ended gives an error its exit status.
+func ended(cmd *cobra.Command, err error) error {
+	if !errors.Is(err, errNothing) {
+		return err
+	}
+	cmd.SilenceErrors = true
+	// only Caddy can make the error that carries an exit status
+	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exitNothing, nil })(cmd, nil)
 }

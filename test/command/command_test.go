@@ -117,9 +117,9 @@ func TestEveryCommandHelps(t *testing.T) {
 			t.Errorf("%v: a short text, a long one or an example is missing", path)
 		}
 		run(t, "", append(path, "--help")...).has(t, 0, "caddy number-verify "+strings.Join(path, " "), "Examples:")
-		if len(path) > 0 && !cmd.HasSubCommands() && !strings.Contains(cmd.Use, "<directory>") {
+		if _, arguments, _ := strings.Cut(cmd.Use, " "); !strings.HasPrefix(arguments, "<") {
 			got := run(t, "", append(path, "+33639980001")...)
-			got.has(t, 1, "flags only")
+			got.has(t, 1)
 			got.hasNot(t, "9980001")
 		}
 	}

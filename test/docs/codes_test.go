@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,14 +18,19 @@ import (
 
 const troubleshooting = "docs/troubleshooting.md"
 
-// TestTroubleshootingTellsEveryCode holds the table of codes to the code.
+// linked is a link, with its text.
+var linked = regexp.MustCompile(`\[([^\]]+)\]\([^)]+\)`)
+
+// TestTroubleshootingTellsEveryCode holds the table of codes to the code, and to the
+// words of caddy number-verify explain.
 func TestTroubleshootingTellsEveryCode(t *testing.T) {
 	var told, want []string
+	plain := strings.NewReplacer("`", "")
 	for _, row := range manual.Rows(manual.Section(t, manual.Page(t, troubleshooting), "## Codes")) {
-		told = append(told, row[0]+" "+row[1])
+		told = append(told, plain.Replace(linked.ReplaceAllString(strings.Join(row, " | "), "$1")))
 	}
 	for _, code := range refusal.Codes() {
-		want = append(want, fmt.Sprintf("`%s` %d", code, code.Status()))
+		want = append(want, fmt.Sprintf("%s | %d | %s | %s", code, code.Status(), code.Cause(), code.Remedy()))
 	}
 	slices.Sort(told)
 	slices.Sort(want)
