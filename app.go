@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/command"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/metrics"
@@ -40,6 +41,8 @@ type App struct {
 	accounts map[string]*gate.Account
 	// records are those of each account in each cache.
 	records map[home]*records
+	// parts are what commands look at of each gate.
+	parts []command.Gate
 	// storeOf is the cache of each verifier account that takes tokens from elsewhere.
 	storeOf map[string]string
 }
@@ -84,10 +87,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Start checks that visitors can reach the endpoints, and opens the caches.
 func (a *App) Start() error {
-	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
-		if err := checkReach(app.(*caddyhttp.App)); err != nil {
-			return err
-		}
+	if err := a.CheckReach(); err != nil {
+		return err
 	}
 	for name, s := range a.stores {
 		if s.open.Load() != nil {
@@ -113,6 +114,18 @@ func (a *App) Start() error {
 	}
 	a.enlist()
 	return nil
+}
+
+// Gates implements command.App.
+func (a *App) Gates() []command.Gate { return a.parts }
+
+// CheckReach implements command.App.
+func (a *App) CheckReach() error {
+	app, err := a.ctx.AppIfConfigured("http")
+	if err != nil {
+		return nil // no visitors then
+	}
+	return checkReach(app.(*caddyhttp.App))
 }
 
 // opened refuses a cache that is none.
@@ -239,4 +252,5 @@ var (
 	_ caddy.App          = (*App)(nil)
 	_ caddy.Provisioner  = (*App)(nil)
 	_ caddy.CleanerUpper = (*App)(nil)
+	_ command.App        = (*App)(nil)
 )

@@ -148,11 +148,15 @@ func (h *Handler) checkCountries() error {
 // the configuration loads.
 type loadedVerifier struct {
 	verifier.Verifier
+	// module is the module's name. It is taken before the module is loaded, since Caddy
+	// then removes the raw configuration.
+	module                     string
 	account, secret, recipient string
 }
 
 // loadVerifier loads the verifier of the handler.
 func (h *Handler) loadVerifier(ctx caddy.Context, countries []string) (*loadedVerifier, error) {
+	module := verifiers.moduleName(h.VerifierRaw)
 	return guarded(verifiers.label(h.VerifierRaw), func() (*loadedVerifier, error) {
 		guest, err := ctx.LoadModule(h, "VerifierRaw")
 		if err != nil {
@@ -167,7 +171,7 @@ func (h *Handler) loadVerifier(ctx caddy.Context, countries []string) (*loadedVe
 				return nil, fmt.Errorf("countries: %w", err)
 			}
 		}
-		return &loadedVerifier{v, v.Account(), v.Secret(), v.Recipient()}, nil
+		return &loadedVerifier{v, module, v.Account(), v.Secret(), v.Recipient()}, nil
 	})
 }
 

@@ -24,14 +24,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/numberverify/caddy-number-verify/internal/attempt"
+	"github.com/numberverify/caddy-number-verify/internal/command"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/metrics"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
-
-	// the command caddy number-verify
-	_ "github.com/numberverify/caddy-number-verify/internal/command"
 
 	// the built-in guest modules
 	_ "github.com/numberverify/caddy-number-verify/cache/bolt"
@@ -178,10 +176,13 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 			return nil, err
 		}
 	}
-	visible, err := pages.New(pages.Options{
-		Dir: options.Pages, Brand: options.Brand, Logo: options.Logo, Recipient: v.recipient,
-		SupportURL: options.SupportURL, PrivacyURL: options.PrivacyURL, FallbackURL: options.FallbackURL,
-	})
+	newPages := func() (*pages.Pages, error) {
+		return pages.New(pages.Options{
+			Dir: options.Pages, Brand: options.Brand, Logo: options.Logo, Recipient: v.recipient,
+			SupportURL: options.SupportURL, PrivacyURL: options.PrivacyURL, FallbackURL: options.FallbackURL,
+		})
+	}
+	visible, err := newPages()
 	if err != nil {
 		return nil, err
 	}
@@ -203,6 +204,10 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		return nil, err
 	}
 	app.record(home{store.name, v.account, strings.Join(secrets, "\x00")}, g, h)
+	app.parts = append(app.parts, command.Gate{
+		Origins: options.PublicURL, Path: options.Path, VerifierName: verifiers.name + " " + v.module, Verifier: v.Verifier,
+		CacheName: store.name, Cache: store.Opener, Pages: newPages,
+	})
 	return g, nil
 }
 

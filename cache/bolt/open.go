@@ -35,8 +35,9 @@ const (
 )
 
 var (
-	errNotOurs = errors.New("the file is a bbolt database, but not one of number_verify: name another file")
-	errDamaged = errors.New("the file is damaged: restore it, or move it away to begin with an empty one")
+	errDirectory = errors.New("this is a directory: name a file in it")
+	errNotOurs   = errors.New("the file is a bbolt database, but not one of number_verify: name another file")
+	errDamaged   = errors.New("the file is damaged: restore it, or move it away to begin with an empty one")
 )
 
 // openDB opens the database, and makes one where there is none. It changes no file
@@ -48,7 +49,7 @@ func openDB(path string, log *zap.Logger) (*bbolt.DB, *os.File, error) {
 		log.Info("cache file is new", zap.String("file", path))
 		err = makeFile(path)
 	} else if err == nil && info.IsDir() {
-		err = errors.New("this is a directory: name a file in it")
+		err = errDirectory
 	} else if err == nil && info.Size() == 0 {
 		log.Warn("cache file is empty: no session is in it", zap.String("file", path))
 	} else if err == nil {

@@ -72,11 +72,7 @@ func (o Options) withDefaults() Options {
 // server cannot be reached: calls fail until it can. It is an error if the server
 // refuses because of a mistake in the options.
 func Open(opts Options, codec cache.Codec, log *zap.Logger) (*Cache, error) {
-	opts = opts.withDefaults()
-	c := &Cache{
-		opts: opts, now: opts.Now, codec: codec, log: log, held: newHeld(opts),
-		stop: make(chan struct{}), done: make(chan struct{}),
-	}
+	c := newCache(opts, codec, log)
 	first := make(chan error, 1)
 	go c.connect(first)
 	timer := time.NewTimer(dialTime)
@@ -89,6 +85,15 @@ func Open(opts Options, codec cache.Codec, log *zap.Logger) (*Cache, error) {
 	case <-timer.C:
 	}
 	return c, nil
+}
+
+// newCache returns a cache that is not connected.
+func newCache(opts Options, codec cache.Codec, log *zap.Logger) *Cache {
+	opts = opts.withDefaults()
+	return &Cache{
+		opts: opts, now: opts.Now, codec: codec, log: log, held: newHeld(opts),
+		stop: make(chan struct{}), done: make(chan struct{}),
+	}
 }
 
 // connect tries to make the client until it succeeds; the client then connects again

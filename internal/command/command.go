@@ -3,6 +3,7 @@
 //
 //   - Of the running Caddy, by its admin API: status.go, find.go, revoke.go, explain.go
 //     (also from the log: logs.go). admin.go speaks with it.
+//   - Of a configuration, which gates.go loads: check.go, with callback.go.
 //   - What all of them share: flags.go, input.go (what is typed), output.go (what is
 //     shown).
 //
@@ -24,7 +25,8 @@ func init() {
 		Short: "Looks after number verification",
 		Long: `
 Tells how number verification fares and what happened to a visitor, and ends
-verifications, of the running Caddy, by its admin API.
+verifications, of the running Caddy, by its admin API. Looks whether a configuration
+works.
 
 A phone number is never written on the command line, where everybody on the machine
 could read it: the commands read it from standard input.
@@ -33,14 +35,15 @@ Exit status: 0 if all went well, 4 if there was nothing to find, 1 for everythin
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.Example = `  $ caddy number-verify status
   $ caddy number-verify find --number -
-  $ caddy number-verify explain K7Q2M9PX`
+  $ caddy number-verify explain K7Q2M9PX
+  $ caddy number-verify check --config /etc/caddy/Caddyfile`
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				if len(args) > 0 {
 					return errors.New("there is no such command: see caddy number-verify --help") // it may be a number
 				}
 				return cmd.Help()
 			}
-			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand(), explainCommand())
+			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand(), explainCommand(), checkCommand())
 		},
 	})
 }
@@ -49,8 +52,12 @@ Exit status: 0 if all went well, 4 if there was nothing to find, 1 for everythin
 // commands use 0 to 3.
 const exitNothing = 4
 
-// errNothing ends a command with exitNothing. What was not found has been said.
-var errNothing = errors.New("nothing found")
+var (
+	// errNothing ends a command with exitNothing. What was not found has been said.
+	errNothing = errors.New("nothing found")
+	// errSaid ends a command with exit status 1. What is wrong has been said.
+	errSaid = errors.New("something is wrong")
+)
 
 // runs makes a command's RunE of what it does. The command takes no arguments.
 func runs(do func(cmd *cobra.Command) error) func(*cobra.Command, []string) error {
@@ -74,10 +81,10 @@ func withArgument(name string, do func(cmd *cobra.Command, argument string) erro
 
 // ended gives an error its exit status.
 func ended(cmd *cobra.Command, err error) error {
+	cmd.SilenceErrors = errors.Is(err, errNothing) || errors.Is(err, errSaid)
 	if !errors.Is(err, errNothing) {
 		return err
 	}
-	cmd.SilenceErrors = true
 	// only Caddy can make the error that carries an exit status
 	return caddycmd.WrapCommandFuncForCobra(func(caddycmd.Flags) (int, error) { return exitNothing, nil })(cmd, nil)
 }

@@ -74,7 +74,7 @@ func explain(cmd *cobra.Command, argument string) error {
 	if set.isSet("json") {
 		err = printEvents(out, reference, events)
 	} else {
-		err = tell(out, reference, events)
+		tell(out, reference, events)
 	}
 	if err == nil && len(events) == 0 {
 		return errNothing
@@ -106,10 +106,10 @@ func printEvents(out io.Writer, reference string, events []event) error {
 }
 
 // tell prints what happened, and what each code means.
-func tell(out io.Writer, reference string, events []event) error {
+func tell(out io.Writer, reference string, events []event) {
 	if len(events) == 0 {
 		fmt.Fprintf(out, "Nothing is known of %s.\n", reference)
-		return nil
+		return
 	}
 	fmt.Fprintf(out, "%s: %s\n", reference, quantity(int64(len(events)), "event", "events"))
 	var codes []refusal.Code
@@ -125,7 +125,6 @@ func tell(out io.Writer, reference string, events []event) error {
 	for _, code := range codes {
 		fmt.Fprintf(out, "\n%s: %s.\n    What to do: %s.\n", code, code.Cause(), code.Remedy())
 	}
-	return nil
 }
 
 // event is a line of the log as the admin API remembers it: its fields, with time and

@@ -50,7 +50,7 @@ func (s *search) file(stdin io.Reader, name string) error {
 	if err != nil {
 		return errors.Unwrap(err) // the name is told by the caller
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	return s.content(file)
 }
 

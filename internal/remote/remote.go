@@ -1,6 +1,7 @@
-// Package remote turns errors of connections into a few fixed causes that are safe
-// to log. The errors of net/http, crypto/tls and others are not: they quote what
-// the other side sent, which may repeat a number or a secret.
+// Package remote makes connections to servers that are not trusted (transport.go), and
+// turns their errors into a few fixed causes that are safe to log (diagnosis.go: into
+// sentences for the site's operator). The errors of net/http, crypto/tls and others are
+// not: they quote what the other side sent, which may repeat a number or a secret.
 package remote
 
 import (

@@ -56,6 +56,11 @@ func decode(call string, body []byte) (*answer, error) {
 	return &a, nil
 }
 
+// isToken tells whether a is the answer that issues a token.
+func (a *answer) isToken() bool {
+	return a.AccessToken != "" && (a.Status == "" || a.Status == "success")
+}
+
 // object reads a JSON object. It refuses one that has a name twice and keeps letter
 // case, unlike json.Unmarshal, which takes the last of two equal names and ignores
 // case: an answer must not say two things at once.

@@ -1,6 +1,6 @@
 // Package dqe verifies phone numbers with DQE ID Mobile, scope numVerify.
-// client.go speaks the protocol and transport.go connects; answer.go and errors.go
-// read answers; module.go is the Caddy module.
+// client.go speaks the protocol; answer.go and errors.go read answers; check.go looks
+// whether all is well; module.go is the Caddy module.
 package dqe
 
 import (
@@ -83,7 +83,7 @@ type client struct {
 
 func newClient(s settings, log *zap.Logger) *client {
 	return &client{settings: s, log: log, http: &http.Client{
-		Transport:     newTransport(s.timeout),
+		Transport:     remote.NewTransport(s.timeout, maxBody),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -160,19 +160,24 @@ func (c *client) Token(ctx context.Context) (*verifier.Token, error) {
 		}
 		return &verifier.Token{Value: value, Expires: now.Add(defaultLifetime), Remember: now.Add(ever)}, nil
 	}
-	a, err := c.call(ctx, callToken, pathToken, url.Values{
-		"licence":       {c.licence},
-		"client_secret": {c.clientSecret},
-		"grant_type":    {"client_idmobile"},
-	})
+	a, err := c.call(ctx, callToken, pathToken, c.forToken())
 	if err != nil {
 		return nil, err
 	}
-	if a.AccessToken == "" || (a.Status != "" && a.Status != "success") {
+	if !a.isToken() {
 		return nil, &verifier.Error{Call: callToken, Err: errNonsense}
 	}
 	expires := now.Add(lifetime(a.ExpiresIn))
 	return &verifier.Token{Value: a.AccessToken, Expires: expires, Remember: expires.Add(time.Hour)}, nil
+}
+
+// forToken returns the parameters of the call for a token.
+func (c *client) forToken() url.Values {
+	return url.Values{
+		"licence":       {c.licence},
+		"client_secret": {c.clientSecret},
+		"grant_type":    {"client_idmobile"},
+	}
 }
 
 // ParseCallback implements verifier.CallbackParser. DQE may add its parameters
@@ -246,25 +251,30 @@ func (c *client) Result(ctx context.Context, s verifier.State) (verifier.Outcome
 func (c *client) call(ctx context.Context, name, path string, params url.Values) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	status, body, err := c.roundTrip(ctx, path, params)
+	r, err := c.roundTrip(ctx, path, params)
 	if err != nil {
 		// never the error's own text, which quotes the address and the answer
 		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: verifier.TransportError(cmp.Or(ctx.Err(), err))}
 	}
-	a, err := decode(name, body)
+	return c.read(name, params, r)
+}
+
+// read reads the answer to a call.
+func (c *client) read(name string, params url.Values, r *response) (*answer, error) {
+	a, err := decode(name, r.body)
 	var refused *verifier.Error
 	switch {
 	case errors.As(err, &refused):
 		refused.Operator = c.discreet(refused.Operator, params)
 		return nil, refused
-	case name == callToken && status == http.StatusBadRequest:
+	case name == callToken && r.status == http.StatusBadRequest:
 		return nil, &verifier.Error{Class: verifier.Misconfigured, Call: name, Err: errors.New("HTTP status 400"),
 			Hint: "DQE refuses the client: check licence and client_secret"}
-	case name == callToken && status == http.StatusInternalServerError:
+	case name == callToken && r.status == http.StatusInternalServerError:
 		return nil, &verifier.Error{Call: name, Err: errors.New("HTTP status 500"),
 			Hint: "DQE is down, or does not understand the request: check server and method"}
-	case err != nil || status < 200 || status > 299:
-		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: fmt.Errorf("HTTP status %d: %w", status, errNonsense)}
+	case err != nil || r.status < 200 || r.status > 299:
+		return nil, &verifier.Error{Call: name, Again: name == callResult, Err: fmt.Errorf("HTTP status %d: %w", r.status, errNonsense)}
 	}
 	a.Operator = c.discreet(a.Operator, params)
 	return a, nil
@@ -285,7 +295,14 @@ func (c *client) discreet(operator string, params url.Values) string {
 	return operator
 }
 
-func (c *client) roundTrip(ctx context.Context, path string, params url.Values) (int, []byte, error) {
+// response is an answer as it came.
+type response struct {
+	status int
+	date   string // of its header
+	body   []byte
+}
+
+func (c *client) roundTrip(ctx context.Context, path string, params url.Values) (*response, error) {
 	method, target, body := http.MethodPost, *c.server, params.Encode()
 	target.Path = strings.TrimSuffix(target.Path, "/") + path
 	if c.get {
@@ -293,7 +310,7 @@ func (c *client) roundTrip(ctx context.Context, path string, params url.Values) 
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), strings.NewReader(body))
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
 	if !c.get {
@@ -301,15 +318,15 @@ func (c *client) roundTrip(ctx context.Context, path string, params url.Values) 
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	if len(content) > maxBody {
-		return 0, nil, remote.TooLong
+		return nil, remote.TooLong
 	}
-	return resp.StatusCode, bytes.TrimPrefix(content, []byte("\xef\xbb\xbf")), nil
+	return &response{resp.StatusCode, resp.Header.Get("Date"), bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))}, nil
 }

@@ -241,4 +241,5 @@ var (
 	_ verifier.CountryChecker = (*Module)(nil)
 	_ verifier.TokenSource    = (*Module)(nil)
 	_ verifier.CallbackParser = (*Module)(nil)
+	_ verifier.Checker        = (*Module)(nil)
 )

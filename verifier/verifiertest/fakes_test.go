@@ -90,6 +90,36 @@ func (s *silent) Understands(e164 string) bool {
 	return strings.HasPrefix(e164, "+3363998000") && len(e164) == 12
 }
 
+// Check implements verifier.Checker.
+func (s *silent) Check(ctx context.Context) []verifier.Finding {
+	switch s.wrong {
+	case "own check: finds nothing":
+		return nil
+	case "own check: panics":
+		panic(ctx)
+	case "own check: is never content":
+		return []verifier.Finding{{Subject: "lab", Text: "no", Remedy: "none"}}
+	case "own check: is always content":
+		return []verifier.Finding{{Subject: "lab", Grade: verifier.Right, Text: "yes"}}
+	case "own check: goes on for ever":
+		ctx = context.WithoutCancel(ctx)
+	}
+	answer, err := s.post(ctx, "token", nil)
+	f := verifier.Finding{Subject: "lab", Text: "gives no token", Remedy: "ask the lab"}
+	switch {
+	case s.is("own check: quotes the answer") && err != nil:
+		f.Text += fmt.Sprint(" ", Marker)
+	case s.is("own check: reveals the secret"):
+		f.Remedy += labSecret
+	case s.is("own check: knows no remedy"):
+		f.Remedy = ""
+	}
+	if err == nil && answer["token"] != "" {
+		f.Grade, f.Text = verifier.Right, "gives tokens"
+	}
+	return []verifier.Finding{f}
+}
+
 // Token implements verifier.TokenSource.
 func (s *silent) Token(ctx context.Context) (*verifier.Token, error) {
 	if s.is("token: neither token nor error") {

@@ -120,6 +120,7 @@ var checks = []check{
 	{"refusals", checkRefusals},
 	{"failing provider", checkFaults},
 	{"ended context", checkEndedContext},
+	{"own check", checkOwnCheck},
 	{"nodes", checkNodes},
 	{"concurrency", checkConcurrency},
 }

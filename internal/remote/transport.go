@@ -1,4 +1,4 @@
-package dqe
+package remote
 
 import (
 	"context"
@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// newTransport returns a transport that makes a new connection for each call, and
+// NewTransport returns a transport for calls to a server that is not trusted: it makes a new connection for each call, and
 // reads from it only after it has written. If a server sends text before it was
 // asked, net/http would write that text into the log, from kept connections and
-// from new ones. It uses no proxy from the environment: what is sent here is secret.
-func newTransport(timeout time.Duration) *http.Transport {
+// from new ones. It uses no proxy from the environment: what is sent is secret. Timeout is that of a
+// connection, maxHeader bounds the header of an answer, in bytes.
+func NewTransport(timeout time.Duration, maxHeader int64) *http.Transport {
 	plain := &net.Dialer{Timeout: timeout}
 	secure := &tls.Dialer{NetDialer: plain, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}
 	return &http.Transport{
@@ -21,7 +22,7 @@ func newTransport(timeout time.Duration) *http.Transport {
 		DialTLSContext:         patiently(secure.DialContext),
 		DisableKeepAlives:      true,
 		MaxConnsPerHost:        128,
-		MaxResponseHeaderBytes: maxBody,
+		MaxResponseHeaderBytes: maxHeader,
 	}
 }
 
