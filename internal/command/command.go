@@ -3,7 +3,8 @@
 //
 //   - Of the running Caddy, by its admin API: status.go, find.go, revoke.go, explain.go
 //     (also from the log: logs.go). admin.go speaks with it.
-//   - Of a configuration, which gates.go loads: check.go, with callback.go.
+//   - Of a configuration, which gates.go loads: check.go, with callback.go; trace.go,
+//     with chain.go. site.go chooses one of several gates.
 //   - What all of them share: flags.go, input.go (what is typed), output.go (what is
 //     shown).
 //
@@ -26,7 +27,7 @@ func init() {
 		Long: `
 Tells how number verification fares and what happened to a visitor, and ends
 verifications, of the running Caddy, by its admin API. Looks whether a configuration
-works.
+works, and whether a mobile operator's pages keep the secrets of an attempt.
 
 A phone number is never written on the command line, where everybody on the machine
 could read it: the commands read it from standard input.
@@ -43,7 +44,7 @@ Exit status: 0 if all went well, 4 if there was nothing to find, 1 for everythin
 				}
 				return cmd.Help()
 			}
-			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand(), explainCommand(), checkCommand())
+			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand(), explainCommand(), checkCommand(), traceCommand())
 		},
 	})
 }

@@ -1,4 +1,4 @@
-package main
+package command_test
 
 import (
 	"encoding/base64"
@@ -6,21 +6,31 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
+	"github.com/numberverify/caddy-number-verify/test/stage"
 )
-
-const callback = "https://www.example.com/.number-verify/callback"
 
 // secrets are those of the attempt that is traced.
 type secrets struct{ redirectURI, nonce, token string }
 
-// trace runs the command against a simulated DQE whose operator's link leads to a
+// The exit statuses of a trace.
+const (
+	hidden  = 0
+	shown   = 1
+	unclear = 4
+)
+
+// site is the address of the gate that is traced.
+const site = "public_url https://www.example.com"
+
+// traced runs the command against a simulated DQE whose operator's link leads to a
 // chain of pages; the last of them goes to the simulated operator, who recognises
 // the SIM and redirects to the callback.
-func trace(t *testing.T, chain func(s secrets, w http.ResponseWriter, r *http.Request, operator string)) (status int, said string) {
+func traced(t *testing.T, chain func(s secrets, w http.ResponseWriter, r *http.Request, operator string)) said {
 	t.Helper()
 	var s secrets
 	var operator string
@@ -33,25 +43,19 @@ func trace(t *testing.T, chain func(s secrets, w http.ResponseWriter, r *http.Re
 	}})
 	dqe := httptest.NewServer(sim)
 	defer dqe.Close()
-	t.Setenv("DQE_CLIENT_SECRET", simulator.DefaultClientSecret)
-	var out strings.Builder
-	status = run(t.Context(), arguments(dqe.URL, "-yes"), &out)
+	got := run(t, "+33 6 39 98 00 01\n", "trace", "--number", "-", "--yes", "--config", configuration(t, dqe.URL, "", site))
 	for _, secret := range []string{s.nonce, s.token, simulator.DefaultClientSecret, "639980001", "/first", "callback?"} {
-		if secret == "" || strings.Contains(out.String(), secret) {
-			t.Errorf("it prints %q:\n%s", secret, &out)
+		if secret == "" || strings.Contains(got.all(), secret) {
+			t.Errorf("it prints %q:\n%s", secret, got.all())
 		}
+	}
+	if s.redirectURI != "https://www.example.com/.number-verify/callback?state="+s.nonce {
+		t.Errorf("visitors would come back to %s", s.redirectURI)
 	}
 	for _, violation := range sim.Violations() {
 		t.Error(violation)
 	}
-	return status, out.String()
-}
-
-func arguments(server string, more ...string) []string {
-	return append([]string{
-		"-server", server, "-licence", simulator.DefaultLicence, "-name", simulator.DefaultName,
-		"-number", "+33639980001", "-callback", callback,
-	}, more...)
+	return got
 }
 
 // leak is a page that shows something and goes on.
@@ -79,7 +83,7 @@ func TestChainThatShowsNothingBeforeItsLastHop(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, said := trace(t, func(s secrets, w http.ResponseWriter, r *http.Request, operator string) {
+			got := traced(t, func(s secrets, w http.ResponseWriter, r *http.Request, operator string) {
 				if r.URL.Path != "/first" {
 					if _, err := r.Cookie("id"); name == "a cookie" && err != nil {
 						t.Error("the cookie is lost")
@@ -89,9 +93,9 @@ func TestChainThatShowsNothingBeforeItsLastHop(t *testing.T) {
 				}
 				show(s, w, "/second?a=1&b=2")
 			})
-			if status != hidden || strings.Count(said, "shows neither") != 3 || !strings.Contains(said, "3  302") || !strings.Contains(said, "leads to the site") ||
-				!strings.Contains(said, "without the SIM, with the nonce") {
-				t.Errorf("%d:\n%s", status, said)
+			got.has(t, hidden, "3  302", "leads to the site", "without the SIM, with the nonce", "Nothing shows")
+			if n := strings.Count(got.out, "shows neither"); n != 3 {
+				t.Errorf("%d hops show neither:\n%s", n, got.out)
 			}
 		})
 	}
@@ -128,16 +132,14 @@ func TestChainThatShowsTheNonceOrTheTokenToWhoeverFetchesIt(t *testing.T) {
 		}, "nonce in a header"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, said := trace(t, func(s secrets, w http.ResponseWriter, r *http.Request, operator string) {
+			got := traced(t, func(s secrets, w http.ResponseWriter, r *http.Request, operator string) {
 				if r.URL.Path == "/first" {
 					c.show(s, w, "/second")
 					return
 				}
 				redirect(w, operator)
 			})
-			if status != shown || !strings.Contains(said, c.want) || !strings.Contains(said, "leads to the site") {
-				t.Errorf("%d, without %q:\n%s", status, c.want, said)
-			}
+			got.has(t, shown, c.want, "leads to the site")
 		})
 	}
 }
@@ -148,11 +150,7 @@ func TestChainWhoseLinkShowsIt(t *testing.T) {
 	}})
 	dqe := httptest.NewServer(sim)
 	defer dqe.Close()
-	t.Setenv("DQE_CLIENT_SECRET", simulator.DefaultClientSecret)
-	var out strings.Builder
-	if status := run(t.Context(), arguments(dqe.URL, "-yes"), &out); status != shown {
-		t.Errorf("%d: %s", status, &out)
-	}
+	run(t, "+33639980001\n", "trace", "--number", "-", "--yes", "--config", configuration(t, dqe.URL, "", site)).has(t, shown, "link itself shows")
 }
 
 func TestChainThatCannotBeFollowed(t *testing.T) {
@@ -171,10 +169,8 @@ func TestChainThatCannotBeFollowed(t *testing.T) {
 		}, shown, "(host not printed)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			status, said := trace(t, func(s secrets, w http.ResponseWriter, _ *http.Request, _ string) { c.show(s, w, "") })
-			if status != c.status || !strings.Contains(said, c.want) {
-				t.Errorf("%d, without %q:\n%s", status, c.want, said)
-			}
+			got := traced(t, func(s secrets, w http.ResponseWriter, _ *http.Request, _ string) { c.show(s, w, "") })
+			got.has(t, c.status, c.want)
 		})
 	}
 }
@@ -183,26 +179,63 @@ func TestNothingIsStartedWithoutAWordOrWithAMistake(t *testing.T) {
 	sim := simulator.New(simulator.Options{})
 	dqe := httptest.NewServer(sim)
 	defer dqe.Close()
-	t.Setenv("DQE_CLIENT_SECRET", simulator.DefaultClientSecret)
-	for want, args := range map[string][]string{
-		"may be billed":        arguments(dqe.URL),
-		"calling code":         arguments(dqe.URL, "-yes", "-number", "06 39 98 00 01"),
-		"whole address":        arguments(dqe.URL, "-yes", "-callback", "/callback"),
-		"flags only":           arguments(dqe.URL, "-yes", "secret"),
-		"not defined":          arguments(dqe.URL, "-yes", "-secret", "x"),
-		"server is no address": arguments("x", "-yes"),
+	file := configuration(t, dqe.URL, "", site)
+	const number = "+33 6 39 98 00 42"
+	for _, c := range []struct {
+		typed, want string
+		args        []string
+	}{
+		{number, "may be billed", []string{"--number", "-", "--config", file}},
+		{number + "\nyes", "add --yes", []string{"--number", "-", "--config", file}},
+		{"06 39 98 00 42", "calling code", []string{"--number", "-", "--yes", "--config", file}},
+		{"+590 639 98 00 42", "for another", []string{"--number", "-", "--yes", "--config", file}},
+		{number, "ps shows it", []string{"--number", number, "--yes", "--config", file}},
+		{number, "ps shows it", []string{"--yes", "--config", file}},
+		{number, "no public_url", []string{"--number", "-", "--yes", "--config", configuration(t, dqe.URL, "", "")}},
+		{number, "no gate at that --site, but at https://www.example.com/.number-verify", []string{"--number", "-", "--yes", "--config", file, "--site", "other.example.com"}},
+		{number, "server is no address", []string{"--number", "-", "--yes", "--config", configuration(t, "x", "", site)}},
 	} {
-		var out strings.Builder
-		if status := run(t.Context(), args, &out); status != unclear || !strings.Contains(out.String(), want) {
-			t.Errorf("%d, without %q: %s", status, want, &out)
-		}
+		got := run(t, c.typed, append([]string{"trace"}, c.args...)...)
+		got.has(t, 1, c.want)
+		got.hasNot(t, "9980042", "98 00 42")
 	}
-	t.Setenv("DQE_CLIENT_SECRET", "")
-	var out strings.Builder
-	if status := run(t.Context(), arguments(dqe.URL, "-yes"), &out); status != unclear || !strings.Contains(out.String(), "DQE_CLIENT_SECRET") {
-		t.Errorf("%d: %s", status, &out)
-	}
+	got := process(t, stage.Terminal(t, number+"\nno\n"), "trace", "--number", "-", "--config", file)
+	got.has(t, 1, "This starts one real verification of +33 6 •• •• •• 42 for https://www.example.com/.number-verify", "not confirmed")
 	if calls := sim.Calls(); calls.Token+calls.Start > 0 {
 		t.Errorf("DQE was called: %+v", calls)
 	}
+	got = process(t, stage.Terminal(t, number+"\nyes\n"), "trace", "--number", "-", "--config", file)
+	got.has(t, hidden, "leads to the site")
+	if calls := sim.Calls(); calls.Start != 1 {
+		t.Errorf("after yes DQE was called: %+v", calls)
+	}
+}
+
+func TestTraceThatDoesNotStartSaysWhy(t *testing.T) {
+	sim := simulator.New(simulator.Options{})
+	dqe := httptest.NewServer(sim)
+	defer dqe.Close()
+	args := []string{"trace", "--number", "-", "--yes", "--config", configuration(t, dqe.URL, "name other", site)}
+	run(t, "+33639980001\n", args...).has(t, 1, "did not start: start call: error id")
+	sim.SetCredits(false)
+	run(t, "+33639980001\n", args...).has(t, 1, "did not start: token call: error id 98: the credits at DQE are exhausted")
+}
+
+func TestSiteChoosesOneOfSeveralGates(t *testing.T) {
+	sim := simulator.New(simulator.Options{})
+	dqe := httptest.NewServer(sim)
+	defer dqe.Close()
+	text, err := os.ReadFile(configuration(t, dqe.URL, "", "public_url https://www.example.com https://shop.example.com"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, first, _ := strings.Cut(string(text), "http://localhost:1 ")
+	second := strings.Replace(first, "https://www.example.com https://shop.example.com", "https://other.example.com\n\tpath /verify", 1)
+	file := write(t, "Caddyfile", append(text, "http://localhost:2 "+second...))
+	args := []string{"trace", "--number", "-", "--yes", "--config", file}
+	run(t, "+33639980001\n", args...).has(t, 1, "choose one with --site", "https://www.example.com/.number-verify", "https://other.example.com/verify")
+	for _, name := range []string{"www.example.com", "SHOP.example.com", "https://other.example.com/verify", "https://other.example.com"} {
+		run(t, "+33639980001\n", append(args, "--site", name)...).has(t, hidden)
+	}
+	run(t, "+33639980001\n", append(args, "--site", "localhost")...).has(t, 1, "no gate at that --site")
 }

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/remote"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -23,14 +24,14 @@ const (
 	hopTime  = 10 * time.Second
 	maxBody  = 1 << 20
 	maxPause = 3 * time.Second
-	// phone is the User-Agent that operators see: that of a mobile browser.
-	phone = "Mozilla/5.0 (Linux; Android 14; Mobile) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36"
+	// mobile is the User-Agent that operators see: that of a mobile browser.
+	mobile = "Mozilla/5.0 (Linux; Android 14; Mobile) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Mobile Safari/537.36"
 )
 
 // tracer follows the pages of one attempt.
 type tracer struct {
 	out      io.Writer
-	number   string
+	number   string // in E.164
 	callback *url.URL
 	secrets  map[string]string // by name
 	client   *http.Client
@@ -38,15 +39,14 @@ type tracer struct {
 	arrived  bool // the last hop leads to the site
 }
 
-// newTracer returns a tracer that prints to out. callback must be a valid URL.
-func newTracer(out io.Writer, number, callback, nonce string) *tracer {
-	u, _ := url.Parse(callback)
+// newTracer returns a tracer that prints to out.
+func newTracer(out io.Writer, number string, callback *url.URL, nonce string) *tracer {
 	jar, _ := cookiejar.New(nil) // never fails, by its documentation
 	return &tracer{
-		out: out, number: number, callback: u, secrets: map[string]string{"nonce": nonce},
+		out: out, number: number, callback: callback, secrets: map[string]string{"nonce": nonce},
 		client: &http.Client{
 			Jar:           jar,
-			Transport:     &http.Transport{DisableKeepAlives: true},
+			Transport:     remote.NewTransport(hopTime, maxBody),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -103,7 +103,7 @@ func (t *tracer) fetch(ctx context.Context, at *url.URL) (*page, error) {
 	if err != nil {
 		return nil, verifier.TransportError(err)
 	}
-	r.Header.Set("User-Agent", phone)
+	r.Header.Set("User-Agent", mobile)
 	r.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
 	r.Header.Set("Accept-Language", "fr,en;q=0.8")
 	resp, err := t.client.Do(r)
@@ -148,23 +148,24 @@ func (t *tracer) look(hop int, at *url.URL, p *page, next *url.URL) {
 	fmt.Fprintf(t.out, "%2d  %d  %s  shows %s%s\n", hop, p.status, t.host(at), strings.Join(shows, ", "), ends)
 }
 
-// report prints the findings, and returns the exit status. err is that of follow.
-func (t *tracer) report(err error) int {
+// report prints the findings, and returns the error that ends the command. err is that
+// of follow.
+func (t *tracer) report(err error) error {
 	if err != nil {
 		fmt.Fprintln(t.out, "The chain was not followed to its end:", err)
 	}
 	if t.arrived {
-		fmt.Fprintln(t.out, "The last hop leads back to the site without the SIM, with the nonce: whoever opens the link first learns it. Have DQE confirm that the first outcome stands, and that a link works once.")
+		fmt.Fprintln(t.out, "The last hop leads back to the site without the SIM, with the nonce: whoever opens the link first learns it. Have the provider confirm that the first outcome stands, and that a link works once.")
 	}
 	switch {
 	case t.found:
-		fmt.Fprintln(t.out, "Whoever fetches these pages learns a secret of the attempt, without the SIM. Ask DQE to have it hidden.")
-		return shown
+		fmt.Fprintln(t.out, "Whoever fetches these pages learns a secret of the attempt, without the SIM. Ask the provider to have it hidden.")
+		return errSaid
 	case err != nil:
-		return unclear
+		return errNothing
 	default:
 		fmt.Fprintln(t.out, "Nothing shows the nonce or the token before the last hop, as far as a machine without the SIM can see.")
-		return hidden
+		return nil
 	}
 }
 
