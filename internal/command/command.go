@@ -4,7 +4,7 @@
 //   - Of the running Caddy, by its admin API: status.go, find.go, revoke.go, explain.go
 //     (also from the log: logs.go). admin.go speaks with it.
 //   - Of a configuration, which gates.go loads: check.go, with callback.go; trace.go,
-//     with chain.go. site.go chooses one of several gates.
+//     with chain.go; pages.go, with preview.go. site.go chooses one of several gates.
 //   - What all of them share: flags.go, input.go (what is typed), output.go (what is
 //     shown).
 //
@@ -27,7 +27,7 @@ func init() {
 		Long: `
 Tells how number verification fares and what happened to a visitor, and ends
 verifications, of the running Caddy, by its admin API. Looks whether a configuration
-works, and whether a mobile operator's pages keep the secrets of an attempt.
+works, and whether a mobile operator's pages keep the secrets of an attempt. Helps to change the gate's own pages.
 
 A phone number is never written on the command line, where everybody on the machine
 could read it: the commands read it from standard input.
@@ -38,15 +38,18 @@ Exit status: 0 if all went well, 4 if there was nothing to find, 1 for everythin
   $ caddy number-verify find --number -
   $ caddy number-verify explain K7Q2M9PX
   $ caddy number-verify check --config /etc/caddy/Caddyfile`
-			cmd.RunE = func(cmd *cobra.Command, args []string) error {
-				if len(args) > 0 {
-					return errors.New("there is no such command: see caddy number-verify --help") // it may be a number
-				}
-				return cmd.Help()
-			}
-			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand(), explainCommand(), checkCommand(), traceCommand())
+			cmd.RunE = helps
+			cmd.AddCommand(statusCommand(), findCommand(), revokeCommand(), explainCommand(), checkCommand(), traceCommand(), pagesCommand())
 		},
 	})
+}
+
+// helps is the RunE of a command that has commands below it.
+func helps(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return errors.New("there is no such command: see --help") // it may be a number
+	}
+	return cmd.Help()
 }
 
 // exitNothing is the exit status of a command that has found nothing. Caddy's own

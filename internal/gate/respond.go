@@ -17,20 +17,9 @@ import (
 // challenge is the scheme of WWW-Authenticate.
 const challenge = "NumberVerify"
 
-// secureHeaders sets the headers of every answer of the gate. Browsers apply
-// form-action to redirects after a post too, so it allows operators' pages, some of
-// which are on plain http.
+// secureHeaders sets the headers of every answer of the gate.
 func (g *Gate) secureHeaders(h http.Header, nonce string) {
-	style := "'none'"
-	if nonce != "" {
-		style = "'nonce-" + nonce + "'"
-	}
-	images := "'self'"
-	if src := g.cfg.Pages.ImageSource(); src != "" {
-		images += " " + src
-	}
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+style+"; img-src "+images+
-		"; form-action 'self' https: http:; frame-ancestors 'none'; base-uri 'none'")
+	h.Set("Content-Security-Policy", g.cfg.Pages.Policy(nonce))
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Cookie")
 	h.Set("X-Content-Type-Options", "nosniff")

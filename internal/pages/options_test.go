@@ -61,8 +61,8 @@ func TestLocalLogoIsInlined(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range images {
 		p := newPages(t, Options{Brand: "Exemple SAS", Logo: write(t, dir, name, content)})
-		if p.ImageSource() != "data:" {
-			t.Errorf("%s: the source is %q", name, p.ImageSource())
+		if p.logo.policy != "data:" {
+			t.Errorf("%s: the source is %q", name, p.logo.policy)
 		}
 		src := attr(render(t, p, Form, Data{}).one("img"), "src")
 		kind, encoded, _ := strings.Cut(src, ";base64,")
@@ -77,8 +77,8 @@ func TestLocalLogoIsInlined(t *testing.T) {
 
 func TestRemoteLogoIsNamedForThePolicy(t *testing.T) {
 	p := newPages(t, Options{Logo: "https://cdn.example.com:8443/a/logo.svg?v=1&w=2"})
-	if p.ImageSource() != "https://cdn.example.com:8443" {
-		t.Errorf("the source is %q", p.ImageSource())
+	if p.logo.policy != "https://cdn.example.com:8443" {
+		t.Errorf("the source is %q", p.logo.policy)
 	}
 	if got := attr(render(t, p, Form, Data{}).one("img"), "src"); got != "https://cdn.example.com:8443/a/logo.svg?v=1&w=2" {
 		t.Errorf("the image is %q", got)
@@ -87,7 +87,7 @@ func TestRemoteLogoIsNamedForThePolicy(t *testing.T) {
 
 func TestNoLogoNoSource(t *testing.T) {
 	p := newPages(t, Options{Brand: "Exemple SAS"})
-	if p.ImageSource() != "" || len(render(t, p, Form, Data{}).all("img")) != 0 {
+	if p.logo.policy != "" || len(render(t, p, Form, Data{}).all("img")) != 0 {
 		t.Error("there is one")
 	}
 }

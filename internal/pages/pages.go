@@ -199,9 +199,20 @@ func read(dir, file string) (string, error) {
 	return read("", file)
 }
 
-// ImageSource returns the source of images that the Content-Security-Policy must allow
-// for the logo: "data:", an origin, or "" if there is no logo.
-func (p *Pages) ImageSource() string { return p.logo.policy }
+// Policy returns the Content-Security-Policy of a page with that nonce; without one, of
+// any other answer. Browsers apply form-action to redirects after a post too, so it
+// allows operators' pages, some of which are on plain http.
+func (p *Pages) Policy(nonce string) string {
+	style, images := "'none'", "'self'"
+	if nonce != "" {
+		style = "'nonce-" + nonce + "'"
+	}
+	if p.logo.policy != "" {
+		images += " " + p.logo.policy
+	}
+	return "default-src 'none'; style-src " + style + "; img-src " + images +
+		"; form-action 'self' https: http:; frame-ancestors 'none'; base-uri 'none'"
+}
 
 // Render renders a page into memory, so that an error never leaves half a page. An
 // unknown language gets English, an unknown code a general text. It fails for an
