@@ -226,10 +226,10 @@ func (a *App) account(name string) *gate.Account {
 	return a.accounts[name]
 }
 
-// record notes where a gate of a handler keeps its records.
-func (a *App) record(at home, g *gate.Gate, h *Handler) {
+// record notes where a gate keeps its records, and the names of the modules.
+func (a *App) record(at home, g *gate.Gate, verifier, cache string) {
 	if a.records[at] == nil {
-		a.records[at] = &records{verifier: verifiers.moduleName(h.VerifierRaw), cache: caches.moduleName(h.CacheRaw)}
+		a.records[at] = &records{verifier: verifier, cache: cache}
 	}
 	a.records[at].gates = append(a.records[at].gates, g)
 }

@@ -178,6 +178,7 @@ func (h *Handler) loadVerifier(ctx caddy.Context, countries []string) (*loadedVe
 // loadedCache is a cache that is not open yet, with what it says of itself.
 type loadedCache struct {
 	cache.Opener
+	module  string // as in loadedVerifier
 	name    string
 	secrets []string
 }
@@ -187,6 +188,7 @@ func (h *Handler) loadCache(ctx caddy.Context) (*loadedCache, error) {
 	if h.CacheRaw == nil {
 		h.CacheRaw = defaultCache
 	}
+	module := caches.moduleName(h.CacheRaw)
 	return guarded(caches.label(h.CacheRaw), func() (*loadedCache, error) {
 		guest, err := ctx.LoadModule(h, "CacheRaw")
 		if err != nil {
@@ -196,7 +198,7 @@ func (h *Handler) loadCache(ctx caddy.Context) (*loadedCache, error) {
 		if !ok {
 			return nil, fmt.Errorf("cache %T is not a cache.Opener", guest)
 		}
-		return &loadedCache{opener, opener.StoreName(), opener.Secrets()}, nil
+		return &loadedCache{opener, module, opener.StoreName(), opener.Secrets()}, nil
 	})
 }
 

@@ -203,7 +203,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	if err != nil {
 		return nil, err
 	}
-	app.record(home{store.name, v.account, strings.Join(secrets, "\x00")}, g, h)
+	app.record(home{store.name, v.account, strings.Join(secrets, "\x00")}, g, v.module, store.module)
 	app.parts = append(app.parts, command.Gate{
 		Origins: options.PublicURL, Path: options.Path, VerifierName: verifiers.name + " " + v.module, Verifier: v.Verifier,
 		CacheName: store.name, Cache: store.Opener, Pages: newPages,
