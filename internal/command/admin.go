@@ -61,9 +61,9 @@ func ask(cmd *cobra.Command, path string, body, into any) (answer []byte, err er
 
 // problem is an error of the admin API (RFC 9457), or of Caddy's own part of it.
 type problem struct {
-	Title, Detail, Code string
-	Caddy               string `json:"error"`
-	status              int
+	Title, Detail string
+	Caddy         string `json:"error"`
+	status        int
 }
 
 // isNotFound tells whether the API has nothing of what was asked for. Without a title it
@@ -74,8 +74,6 @@ func (p *problem) isNotFound() bool { return p.status == http.StatusNotFound && 
 func (p *problem) Error() string {
 	text := printable(cmp.Or(p.Detail, p.Title, p.Caddy))
 	switch {
-	case p.Code == "number_invalid":
-		return cmp.Or(text, "this is no phone number") + " Write it with + and the calling code, like +33 6 39 98 00 01."
 	case text != "":
 		return text
 	case p.status == http.StatusNotFound:

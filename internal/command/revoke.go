@@ -17,7 +17,8 @@ for them end too. On every node that shares the cache it is known within a secon
 Whoever had such a session has to verify the number again.
 
 --number    reads a number from standard input
---session   takes the id that find, the log and {http.number_verify.session} show
+--session   takes the id that find, the log and {http.number_verify.session} show; all
+            sessions that the same browser was given end too
 --realm     takes a realm as status lists it: the host of a site, or its cookie domain
 --all       ends every session
 

@@ -26,9 +26,8 @@ type Fleet struct {
 // Node is one Caddy of a fleet.
 type Node struct {
 	*Process
-	// Addr is its own host:port, past the balancer.
-	Addr  string
-	admin string
+	// Addr is its own host:port, past the balancer, AdminAddr that of its admin API.
+	Addr, AdminAddr string
 }
 
 // NewFleet starts n nodes that serve site. In site, NODE stands for the port of the
@@ -58,14 +57,14 @@ func NewFleet(t testing.TB, options simulator.Options, n int, site, cache string
 // reverse_proxy logs operators' addresses at DEBUG.
 func (f *Fleet) AddNode(site, cache string) *Node {
 	f.T.Helper()
-	node := &Node{Addr: FreeAddr(f.T), admin: FreeAddr(f.T)}
+	node := &Node{Addr: FreeAddr(f.T), AdminAddr: FreeAddr(f.T)}
 	log := filepath.Join(f.T.TempDir(), "caddy.log")
 	f.nodeLogs = append(f.nodeLogs, log)
 	level := f.LogLevel
 	if !strings.Contains(site, "number_verify") {
 		f.LogLevel = "INFO"
 	}
-	text := f.caddyfile(node.admin, log, "", strings.NewReplacer("CACHE", cache, "NODE", Port(node.Addr)).Replace(site))
+	text := f.caddyfile(node.AdminAddr, log, "", strings.NewReplacer("CACHE", cache, "NODE", Port(node.Addr)).Replace(site))
 	f.LogLevel = level
 	node.Process = newProcess(f.T, text, func() bool {
 		answer, err := http.Get("http://" + node.Addr + "/")
@@ -79,7 +78,7 @@ func (f *Fleet) AddNode(site, cache string) *Node {
 // Reload has the node load its configuration anew.
 func (n *Node) Reload() {
 	n.t.Helper()
-	if out, err := Command("reload", "--force", "--address", n.admin, "--config", n.file, "--adapter", "caddyfile").CombinedOutput(); err != nil {
+	if out, err := Command("reload", "--force", "--address", n.AdminAddr, "--config", n.file, "--adapter", "caddyfile").CombinedOutput(); err != nil {
 		n.t.Errorf("reload: %v: %s", err, out)
 	}
 }
@@ -87,7 +86,7 @@ func (n *Node) Reload() {
 // Admin sends a request to the admin API of the node. A body is JSON.
 func (n *Node) Admin(method, path, body string) *Answer {
 	n.t.Helper()
-	r, err := http.NewRequestWithContext(n.t.Context(), method, "http://"+n.admin+path, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(n.t.Context(), method, "http://"+n.AdminAddr+path, strings.NewReader(body))
 	if err != nil {
 		n.t.Fatal(err)
 	}
