@@ -60,6 +60,7 @@ func init() {
 // `{http.number_verify.verified_at}` | When the number was verified, RFC 3339
 // `{http.number_verify.session}` | A short public id of the session
 // `{http.number_verify.code}` | With `pass_errors`: the code of the refusal
+// `{http.number_verify.reference}` | With it: what the visitor can name to support, and the log names too
 type Handler struct {
 	// Which requests need a verification: matcher sets as in a route. They are
 	// asked for the request as it arrived and for what rewrites made of it, and
@@ -79,8 +80,9 @@ type Handler struct {
 	Optional bool `json:"optional,omitempty"`
 
 	// Returns the gate's refusals as errors to the site's error routes
-	// (`handle_errors`), with `{http.number_verify.code}` set. Redirects to the
-	// form and the answers of the gate's own endpoints stay as they are.
+	// (`handle_errors`), with `{http.number_verify.code}` and
+	// `{http.number_verify.reference}` set. Redirects to the form and the answers
+	// of the gate's own endpoints stay as they are.
 	PassErrors bool `json:"pass_errors,omitempty"`
 
 	// The visitor's number as the site already knows it: a placeholder such as
@@ -311,6 +313,7 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visi
 		verdict.SetHeaders(w.Header())
 		if repl != nil {
 			repl.Set("http.number_verify.code", string(verdict.Code))
+			repl.Set("http.number_verify.reference", verdict.Reference)
 		}
 		return caddyhttp.Error(verdict.Status, errors.New(verdict.Detail()))
 	default:

@@ -30,11 +30,11 @@ func (d *Desk) admit(ctx context.Context, o *Order) (*admission, *ledger.Press) 
 	defer cancel()
 	// First, so that a start that is not called does not even make counters.
 	if err := whenRoom(waiting, func() error { return d.Provider.Refuses(by) }); err != nil {
-		return nil, d.notCalled(err)
+		return nil, d.notCalled(ctx, err)
 	}
 	counted, reached := d.Quota.Count(ctx, quota.Start{Number: o.Number.E164, Browser: o.Visitor.Browser, Client: o.Client})
 	if reached != nil {
-		return nil, &ledger.Press{Code: string(reached.Code), RetryAt: reached.RetryAt}
+		return nil, refusedPress(ctx, reached.Code, reached.RetryAt)
 	}
 	admitted := &admission{Counted: counted}
 	// Only now, so that a start that a limit refuses does not take up a call.
@@ -44,7 +44,7 @@ func (d *Desk) admit(ctx context.Context, o *Order) (*admission, *ledger.Press) 
 	})
 	if err != nil {
 		d.Quota.Uncount(ctx, counted.All)
-		return nil, d.notCalled(err)
+		return nil, d.notCalled(ctx, err)
 	}
 	return admitted, nil
 }
@@ -67,8 +67,8 @@ func (d *Desk) withdraw(ctx context.Context, a *admission) {
 }
 
 // notCalled returns the press of a start for which the provider may not be called.
-func (d *Desk) notCalled(err error) *ledger.Press {
-	return &ledger.Press{Code: string(d.Journal.StartNotCalled(err)), RetryAt: provider.SuspendedUntil(err)}
+func (d *Desk) notCalled(ctx context.Context, err error) *ledger.Press {
+	return refusedPress(ctx, d.Journal.StartNotCalled(ctx, err), provider.SuspendedUntil(err))
 }
 
 // clientName names the network of a start for the breaker and in the attempt.

@@ -94,17 +94,17 @@ func (d *Desk) ParseNumber(input string) (phone.Number, refusal.Code) {
 	}
 }
 
-// Refusal returns why the visitor's last attempt failed, or "" where that is not
-// remembered. It only explains, so an error of the cache is "" too.
-func (d *Desk) Refusal(ctx context.Context, v *Visitor) refusal.Code {
+// Refusal returns why the visitor's last attempt failed. It has no code where that is
+// not remembered. It only explains, so after an error of the cache it has none either.
+func (d *Desk) Refusal(ctx context.Context, v *Visitor) ledger.Refusal {
 	if v.Browser == "" {
-		return ""
+		return ledger.Refusal{}
 	}
 	entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.RefusalKey(v.browser()))
 	if err != nil {
-		return ""
+		return ledger.Refusal{}
 	}
-	return refusal.Code(entry.Value.Code)
+	return *entry.Value
 }
 
 // accepts tells whether numbers of a country are accepted.

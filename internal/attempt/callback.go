@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
@@ -21,12 +22,13 @@ func (d *Desk) ComeBack(ctx context.Context, v *Visitor, query string) Step {
 		return Problem{Code: refusal.AttemptUnknown}
 	}
 	id := ledger.AttemptID(nonce)
+	ctx = journal.WithAttempt(ctx, id)
 	for {
 		step, err := d.arrive(context.WithoutCancel(ctx), v, id, rest) // whoever burns an attempt may hang up
 		switch {
 		case errors.Is(err, ledger.ErrConflict): // another callback was faster
 		case err != nil:
-			return Problem{d.Journal.Failed("callback", err), id}
+			return Problem{d.Journal.Failed(ctx, "callback", err), id}
 		case step != nil:
 			return step
 		default:
@@ -47,7 +49,7 @@ func (d *Desk) arrive(ctx context.Context, v *Visitor, id string, query url.Valu
 	}
 	switch a := entry.Value; {
 	case isOver(a):
-		return d.afterEnd(ctx, v, a), nil
+		return d.afterEnd(ctx, v, id, a), nil
 	case isLate(a):
 		return Problem{refusal.AttemptExpired, id}, d.expire(ctx, v, entry)
 	case !v.owns(a):
@@ -69,7 +71,7 @@ func (d *Desk) accept(ctx context.Context, v *Visitor, entry ledger.Entry[ledger
 		return Problem{refusal.BrowserMismatch, entry.Key.Secret}, d.burn(ctx, entry, err.Error())
 	}
 	if err != nil {
-		return Ended{Return: a.Return}, d.finish(ctx, v, entry, d.Journal.Failed("callback", err))
+		return Ended{Return: a.Return}, d.finish(ctx, v, entry, d.Journal.Failed(ctx, "callback", err))
 	}
 	now := time.Now()
 	a.Phase, a.State, a.ReturnedAt, a.AskAt = ledger.PhaseReturned, state, now, now
@@ -81,7 +83,7 @@ func (d *Desk) accept(ctx context.Context, v *Visitor, entry ledger.Entry[ledger
 func (d *Desk) burn(ctx context.Context, entry ledger.Entry[ledger.Attempt], why string) error {
 	ended, err := d.end(ctx, entry, string(refusal.BrowserMismatch))
 	if err == nil {
-		d.Journal.AttemptBurned(ctx, entry.Key.Secret, ended, why)
+		d.Journal.AttemptBurned(ctx, ended, why)
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
@@ -33,12 +34,13 @@ func (d *Desk) finish(ctx context.Context, v *Visitor, entry ledger.Entry[ledger
 	if err != nil {
 		return err
 	}
-	d.Journal.NotVerified(ctx, entry.Key.Secret, ended, code)
+	d.Journal.NotVerified(ctx, ended, code)
 	return d.putRefusal(ctx, v, code)
 }
 
 func (d *Desk) putRefusal(ctx context.Context, v *Visitor, code refusal.Code) error {
-	return ledger.Put(ctx, d.Ledger, d.Ledger.RefusalKey(v.browser()), &ledger.Refusal{Code: string(code)}, forNow(d.RefusedTTL))
+	refused := &ledger.Refusal{Code: string(code), Reference: journal.Reference(ctx)}
+	return ledger.Put(ctx, d.Ledger, d.Ledger.RefusalKey(v.browser()), refused, forNow(d.RefusedTTL))
 }
 
 // isOver tells whether the attempt has ended, or is in no known phase.
@@ -58,7 +60,7 @@ func isLate(a *ledger.Attempt) bool {
 
 // afterEnd returns what follows a callback or a reload after the attempt's end: a
 // verified visitor goes on, any other one is told why not.
-func (d *Desk) afterEnd(ctx context.Context, v *Visitor, a *ledger.Attempt) Step {
+func (d *Desk) afterEnd(ctx context.Context, v *Visitor, id string, a *ledger.Attempt) Step {
 	back := "/"
 	if v.owns(a) {
 		back = a.Return
@@ -66,13 +68,13 @@ func (d *Desk) afterEnd(ctx context.Context, v *Visitor, a *ledger.Attempt) Step
 	found, err := d.Peek(ctx, v, d.Lenient())
 	switch {
 	case err != nil:
-		return Problem{Code: refusal.CacheUnavailable}
+		return Problem{refusal.CacheUnavailable, id}
 	case found.Session != nil:
 		return Verified{Return: back}
 	case a.Outcome == string(refusal.BrowserMismatch):
-		return Problem{Code: refusal.BrowserMismatch}
+		return Problem{refusal.BrowserMismatch, id}
 	case a.ReturnedAt.IsZero() && a.Outcome == string(refusal.AttemptExpired):
-		return Problem{Code: refusal.AttemptExpired}
+		return Problem{refusal.AttemptExpired, id}
 	default:
 		return Ended{Return: back, UnknownSession: found.Unknown}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
@@ -27,7 +28,7 @@ func (d *Desk) recordSuccess(ctx context.Context, v *Visitor, grant *ledger.Gran
 		d.Ledger.Remove(ctx, older...),
 	)
 	if err != nil {
-		d.Journal.NotDone("browser's earlier state not cleared", err)
+		d.Journal.NotDone(ctx, "browser's earlier state not cleared", err)
 	}
 }
 
@@ -49,7 +50,7 @@ func (d *Desk) GiveAgain(ctx context.Context, v *Visitor, terms Terms) (*Issued,
 			return nil, ""
 		}
 		if err != nil {
-			return nil, d.Journal.Failed("session", err)
+			return nil, d.Journal.Failed(ctx, "session", err)
 		}
 		grant := entry.Value
 		if !d.suits(v, grant.Session) || isTooOld(grant.Session, terms, time.Now()) {
@@ -66,7 +67,7 @@ func (d *Desk) GiveAgain(ctx context.Context, v *Visitor, terms Terms) (*Issued,
 		case errors.Is(err, ledger.ErrNotFound):
 			return nil, "" // the browser has signed out
 		default:
-			return nil, d.Journal.Failed("session", err)
+			return nil, d.Journal.Failed(ctx, "session", err)
 		}
 	}
 	return nil, refusal.Busy
@@ -99,6 +100,6 @@ func (d *Desk) give(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.G
 		return nil, err
 	}
 	d.discard(ctx, lost...)
-	d.Journal.SessionGivenAgain(&session)
+	d.Journal.SessionGivenAgain(journal.WithAttempt(ctx, given.Attempt), &session)
 	return issued, nil
 }

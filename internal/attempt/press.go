@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/cache"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
@@ -49,7 +50,7 @@ func (p *presses) do(ctx context.Context, key cache.Key, answer func() *ledger.P
 		case <-a.done:
 			return a.press
 		case <-ctx.Done():
-			return pressOf(refusal.Busy) // the visitor has gone
+			return pressOf(ctx, refusal.Busy) // the visitor has gone
 		}
 	}
 	defer func() {
@@ -72,13 +73,22 @@ func (p *presses) join(key cache.Key) (a *answering, isFirst bool) {
 	if p.under == nil {
 		p.under = make(map[cache.Key]*answering)
 	}
-	a = &answering{done: make(chan struct{}), press: pressOf(refusal.ProviderUnavailable)}
+	a = &answering{done: make(chan struct{}), press: &ledger.Press{Code: string(refusal.ProviderUnavailable)}}
 	p.under[key] = a
 	return a, true
 }
 
 // pressOf returns a refused press.
-func pressOf(code refusal.Code) *ledger.Press { return &ledger.Press{Code: string(code)} }
+func pressOf(ctx context.Context, code refusal.Code) *ledger.Press {
+	return refusedPress(ctx, code, time.Time{})
+}
+
+// refusedPress returns a refused press after which another one may pass at retryAt. It
+// has the reference of the request that was answered first, since that stands in the
+// log.
+func refusedPress(ctx context.Context, code refusal.Code, retryAt time.Time) *ledger.Press {
+	return &ledger.Press{Code: string(code), RetryAt: retryAt, Reference: journal.Reference(ctx)}
+}
 
 func (d *Desk) pressKey(o *Order) ledger.Key[ledger.Press] {
 	return d.Ledger.PressKey(o.Visitor.browser(), o.Number.E164, o.Return)
@@ -102,11 +112,11 @@ func (d *Desk) press(ctx context.Context, o *Order) *ledger.Press {
 			return answer
 		case errors.Is(err, errReserved):
 			if !pause(patience, pressPoll) {
-				return pressOf(refusal.Busy)
+				return pressOf(ctx, refusal.Busy)
 			}
 		case errors.Is(err, ledger.ErrConflict): // another node was faster
 		default:
-			return pressOf(d.Journal.StartFailed(err))
+			return pressOf(ctx, d.Journal.StartFailed(ctx, err))
 		}
 	}
 }
@@ -168,7 +178,7 @@ func (d *Desk) firstPress(ctx context.Context, o *Order, earlier ledger.Entry[le
 	}
 	stored := *press
 	if err := ledger.Put(ctx, d.Ledger, d.pressKey(o), &stored, forNow(life)); err != nil {
-		d.Journal.NotDone("press not remembered", err)
+		d.Journal.NotDone(ctx, "press not remembered", err)
 	}
 	return press, nil
 }
@@ -190,7 +200,7 @@ func (d *Desk) keepReserved(ctx context.Context, key ledger.Key[ledger.Press]) (
 		for pause(ctx, reservedTTL/3) {
 			err := ledger.Put(ctx, d.Ledger, key, &ledger.Press{}, forNow(reservedTTL))
 			if err != nil && ctx.Err() == nil {
-				d.Journal.NotDone("press not reserved any longer", err)
+				d.Journal.NotDone(ctx, "press not reserved any longer", err)
 			}
 		}
 	}()

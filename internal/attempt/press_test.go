@@ -44,7 +44,7 @@ func TestVisitorWhoWaitsForHisFirstTapMayLeave(t *testing.T) {
 		var p presses
 		go p.do(t.Context(), cache.Key{}, func() *ledger.Press {
 			pause(context.Background(), time.Minute)
-			return pressOf(refusal.Busy)
+			return pressOf(t.Context(), refusal.Busy)
 		})
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

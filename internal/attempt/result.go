@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
@@ -29,6 +30,7 @@ func pauseAfter(asked int) time.Duration {
 
 // Wait takes an attempt that has come back as far as it gets now.
 func (d *Desk) Wait(ctx context.Context, v *Visitor, id string) Step {
+	ctx = journal.WithAttempt(ctx, id)
 	step := d.Look(ctx, v, id)
 	if _, ok := step.(Pending); !ok {
 		return step
@@ -39,12 +41,13 @@ func (d *Desk) Wait(ctx context.Context, v *Visitor, id string) Step {
 // Look does what Wait does, without effect: it returns Pending for every attempt of
 // the visitor that has come back.
 func (d *Desk) Look(ctx context.Context, v *Visitor, id string) Step {
+	ctx = journal.WithAttempt(ctx, id)
 	entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.AttemptKey(v.Realm, id))
 	switch a := entry.Value; {
 	case errors.Is(err, ledger.ErrNotFound):
 		return Problem{refusal.AttemptUnknown, id}
 	case err != nil:
-		return Problem{d.Journal.Failed("wait", err), id}
+		return Problem{d.Journal.Failed(ctx, "wait", err), id}
 	case a.Phase == ledger.PhaseStarted || a.Account != d.Account:
 		return Problem{refusal.AttemptUnknown, id}
 	case !v.owns(a):
@@ -64,7 +67,7 @@ func (d *Desk) proceed(ctx context.Context, v *Visitor, id string, until time.Ti
 			return Problem{refusal.AttemptUnknown, id}
 		}
 		if err != nil {
-			return Problem{d.Journal.Failed("result", err), id}
+			return Problem{d.Journal.Failed(ctx, "result", err), id}
 		}
 		a := entry.Value
 		switch a.Phase {
@@ -79,11 +82,11 @@ func (d *Desk) proceed(ctx context.Context, v *Visitor, id string, until time.Ti
 				continue
 			}
 			if err != nil {
-				return Problem{d.Journal.Failed("session", err), id}
+				return Problem{d.Journal.Failed(ctx, "session", err), id}
 			}
 			return Verified{a.Return, issued}
 		default:
-			return d.afterEnd(ctx, v, a)
+			return d.afterEnd(ctx, v, id, a)
 		}
 	}
 }
@@ -172,7 +175,7 @@ func (d *Desk) ask(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.At
 		outcome, err := d.Provider.Result(ctx, a.State)
 		called(err)
 		if err := d.recordResult(ctx, v, asking, answer{outcome, err}); err != nil {
-			d.Journal.NotDone("result not recorded", err)
+			d.Journal.NotDone(ctx, "result not recorded", err)
 		}
 	}()
 	return finished, nil
@@ -190,7 +193,7 @@ var closed = func() <-chan struct{} {
 func (d *Desk) postpone(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.Attempt], why error) error {
 	a, now := *entry.Value, time.Now()
 	if !now.Before(d.resultDeadline(&a)) {
-		return d.finish(ctx, v, entry, d.Journal.NotCalled("result", why))
+		return d.finish(ctx, v, entry, d.Journal.NotCalled(ctx, "result", why))
 	}
 	a.AskAt = now.Add(pauseAfter(a.Asked + 1))
 	_, err := ledger.Swap(ctx, d.Ledger, entry, &a, d.Ledger.AttemptLife(&a))
@@ -220,7 +223,7 @@ func (d *Desk) recordResult(ctx context.Context, v *Visitor, entry ledger.Entry[
 	case got.err == nil:
 		return d.finish(ctx, v, entry, refusal.NumberMismatch) // fail closed
 	default:
-		return d.finish(ctx, v, entry, d.Journal.Failed("result", got.err))
+		return d.finish(ctx, v, entry, d.Journal.Failed(ctx, "result", got.err))
 	}
 	_, err := ledger.Swap(ctx, d.Ledger, entry, &a, d.Ledger.AttemptLife(&a))
 	return err

@@ -61,7 +61,7 @@ type Found struct {
 }
 
 // UseSession finds the session that lets the visitor pass on these terms, and notes
-// its use. An error means that the cache failed.
+// its use. An error means that the cache failed, which the caller logs.
 func (d *Desk) UseSession(ctx context.Context, v *Visitor, terms Terms) (Found, error) {
 	entry, found, err := d.find(ctx, v, terms)
 	if found.Session != nil {
@@ -70,9 +70,12 @@ func (d *Desk) UseSession(ctx context.Context, v *Visitor, terms Terms) (Found, 
 	return found, err
 }
 
-// Peek does what UseSession does without noting a use.
+// Peek does what UseSession does without noting a use. It logs an error.
 func (d *Desk) Peek(ctx context.Context, v *Visitor, terms Terms) (Found, error) {
 	_, found, err := d.find(ctx, v, terms)
+	if err != nil {
+		d.Journal.LookupFailed(ctx, err)
+	}
 	return found, err
 }
 
@@ -85,7 +88,6 @@ func (d *Desk) find(ctx context.Context, v *Visitor, terms Terms) (ledger.Entry[
 	case errors.Is(err, ledger.ErrNotFound):
 		return entry, Found{Unknown: true}, nil
 	case err != nil:
-		d.Journal.LookupFailed(err)
 		return entry, Found{}, err // fail closed
 	case !d.suits(v, entry.Value):
 		return entry, Found{}, nil
@@ -143,7 +145,7 @@ func (d *Desk) touch(ctx context.Context, entry ledger.Entry[ledger.Session]) {
 		return
 	}
 	if err := ledger.Touch(ctx, d.Ledger, entry, now); err != nil {
-		d.Journal.NotDone("session not touched", err)
+		d.Journal.NotDone(ctx, "session not touched", err)
 	}
 }
 
@@ -156,7 +158,7 @@ func (d *Desk) issue(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.
 	a := entry.Value
 	older, err := d.olderSessions(ctx, v, entry.Key.Ref())
 	if err != nil {
-		d.Journal.NotDone("browser's earlier sessions not found", err)
+		d.Journal.NotDone(ctx, "browser's earlier sessions not found", err)
 	}
 	issued, err := d.putSession(ctx, v, ledger.NewSession(ledger.Session{
 		Account: a.Account, Number: a.Number, Region: a.Region, Operator: a.Operator,
@@ -170,7 +172,7 @@ func (d *Desk) issue(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.
 		return nil, err
 	}
 	d.recordSuccess(ctx, v, &ledger.Grant{Attempt: entry.Key.Secret, Session: issued.Session}, older)
-	d.Journal.Verified(ctx, entry.Key.Secret, a, issued.Session)
+	d.Journal.Verified(ctx, a, issued.Session)
 	return issued, nil
 }
 
@@ -194,7 +196,7 @@ func (d *Desk) Ends(s *ledger.Session) time.Time { return s.VerifiedAt.Add(d.ret
 // discard removes sessions that must not be used. A failure is only logged.
 func (d *Desk) discard(ctx context.Context, refs ...cache.Ref) {
 	if err := d.Ledger.Remove(ctx, refs...); err != nil {
-		d.Journal.NotDone("unused session not removed", err)
+		d.Journal.NotDone(ctx, "unused session not removed", err)
 	}
 }
 

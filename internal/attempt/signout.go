@@ -53,7 +53,7 @@ func (d *Desk) SignOut(ctx context.Context, v *Visitor, named []string) (ownEnde
 		return false, err
 	}
 	if ended = max(ended, live); ended > 0 { // the cache's lists may lack some of the live ones
-		d.Journal.SignedOut(ended, d.publicName(v, ownEnded))
+		d.Journal.SignedOut(ctx, ended, d.publicName(v, ownEnded))
 	}
 	return ownEnded, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/internal/provider"
@@ -37,7 +38,7 @@ func (d *Desk) Start(ctx context.Context, o *Order) Step {
 	if press.Code == "" && press.URL != "" {
 		return ToOperator{press.URL}
 	}
-	return Refused{refusal.Code(press.Code), o.Return, press.RetryAt}
+	return Refused{refusal.Code(press.Code), press.Reference, o.Return, press.RetryAt}
 }
 
 // begin stores an admitted attempt, calls the provider, and completes the record. The
@@ -45,16 +46,17 @@ func (d *Desk) Start(ctx context.Context, o *Order) Step {
 func (d *Desk) begin(ctx context.Context, o *Order, admitted *admission) *ledger.Press {
 	nonce := ledger.NewID()
 	id := ledger.AttemptID(nonce)
+	ctx = journal.WithAttempt(ctx, id)
 	a := d.newAttempt(o, admitted)
 	entry, err := ledger.Swap(ctx, d.Ledger, ledger.Nothing(d.Ledger.AttemptKey(o.Visitor.Realm, id)), a, d.Ledger.AttemptLife(a))
 	if err != nil {
 		d.withdraw(ctx, admitted)
-		return pressOf(d.Journal.StartFailed(err))
+		return pressOf(ctx, d.Journal.StartFailed(ctx, err))
 	}
 	started, err := d.Provider.Start(ctx, verifier.StartRequest{Number: a.Number, CallbackURL: o.CallbackURL, State: nonce})
 	admitted.called(err)
 	if err != nil {
-		return pressOf(d.startFailed(ctx, o, entry, err))
+		return pressOf(ctx, d.startFailed(ctx, o, entry, err))
 	}
 	full := *a
 	full.Operator, full.Method, full.State = started.Operator, started.Method, started.State
@@ -64,12 +66,12 @@ func (d *Desk) begin(ctx context.Context, o *Order, admitted *admission) *ledger
 	}
 	full.Deadline = provider.Earlier(full.Deadline, started.Expires)
 	if _, err := ledger.Swap(ctx, d.Ledger, entry, &full, d.Ledger.AttemptLife(&full)); err != nil {
-		return pressOf(d.startFailed(ctx, o, entry, err))
+		return pressOf(ctx, d.startFailed(ctx, o, entry, err))
 	}
 	if err := d.Ledger.Remove(ctx, d.Ledger.RefusalKey(o.Visitor.browser()).Ref()); err != nil {
-		d.Journal.NotDone("earlier refusal not forgotten", err)
+		d.Journal.NotDone(ctx, "earlier refusal not forgotten", err)
 	}
-	d.Journal.AttemptStarted(ctx, id, &full)
+	d.Journal.AttemptStarted(ctx, &full)
 	return &ledger.Press{Attempt: id, URL: started.URL}
 }
 
@@ -86,13 +88,13 @@ func (d *Desk) newAttempt(o *Order, admitted *admission) *ledger.Attempt {
 
 // startFailed ends an attempt that the provider did not begin.
 func (d *Desk) startFailed(ctx context.Context, o *Order, entry ledger.Entry[ledger.Attempt], err error) refusal.Code {
-	code := d.Journal.StartFailed(err)
+	code := d.Journal.StartFailed(ctx, err)
 	d.Quota.Release(ctx, entry.Value, false)
 	if err := errors.Join(
 		d.Ledger.Remove(ctx, entry.Key.Ref()),
 		d.putRefusal(ctx, o.Visitor, code),
 	); err != nil {
-		d.Journal.NotDone("failed start not recorded", err)
+		d.Journal.NotDone(ctx, "failed start not recorded", err)
 	}
 	return code
 }

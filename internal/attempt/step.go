@@ -19,8 +19,10 @@ type (
 
 	// Refused: no attempt was begun; the visitor gets the form with the reason.
 	Refused struct {
-		Code   refusal.Code
-		Return string
+		Code refusal.Code
+		// Reference is what the log calls the refusal; "" where nothing is logged yet.
+		Reference string
+		Return    string
 		// RetryAt is when another start may pass; zero where that is not known.
 		RetryAt time.Time
 	}

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -22,12 +23,14 @@ type Verdict struct {
 	Code     refusal.Code
 	Status   int
 	Location string
+	// Reference is what the visitor can name to support; "" without a code.
+	Reference string
 
 	origin *origin
 }
 
 func refuse(code refusal.Code, o *origin) Verdict {
-	return Verdict{Code: code, Status: code.Status(), origin: o}
+	return Verdict{Code: code, Status: code.Status(), Reference: ledger.NewReference(), origin: o}
 }
 
 // Check decides on a request of a protected route.
@@ -43,19 +46,32 @@ func (g *Gate) Check(r *http.Request, v *Visit, route attempt.Terms) Verdict {
 	found, err := g.desk.UseSession(r.Context(), &visitor, route)
 	switch {
 	case err != nil:
-		return refuse(refusal.CacheUnavailable, o) // fail closed
+		verdict := refuse(refusal.CacheUnavailable, o) // fail closed
+		g.journal.LookupFailed(g.context(r, verdict), err)
+		return verdict
 	case found.Session != nil:
 		return Verdict{Session: found.Session, origin: o}
 	case g.cfg.KnownNumber != nil && visitor.Number == "":
 		return refuse(refusal.NumberUnknown, o)
 	case !v.isNavigation(r.Header):
-		return refuse(cmp.Or(g.desk.Refusal(r.Context(), &visitor), refusal.VerificationRequired), o)
+		return g.refuseScript(r, &visitor, o)
 	case !v.isSafe():
 		return refuse(refusal.VerificationRequired, o)
 	default:
 		location := g.formURL(requestReturn(v.url, g.cfg.Path), g.ageLimit(route), found.Unknown)
 		return Verdict{Location: location, Status: http.StatusSeeOther, origin: o}
 	}
+}
+
+// refuseScript refuses a request that cannot be sent to the form, with the visitor's last
+// refusal while that is remembered. The status is that of an unverified request.
+func (g *Gate) refuseScript(r *http.Request, visitor *attempt.Visitor, o *origin) Verdict {
+	verdict := refuse(refusal.VerificationRequired, o)
+	if last := g.desk.Refusal(r.Context(), visitor); last.Code != "" {
+		verdict = refuse(refusal.Code(last.Code), o)
+		verdict.Reference = cmp.Or(last.Reference, verdict.Reference)
+	}
+	return verdict
 }
 
 // misdirected decides on a request for a host that is none of the origins: a page load
@@ -98,8 +114,9 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, v *Visit, verdict 
 		return
 	}
 	g.LogRefusal(r, verdict)
+	r = r.WithContext(g.context(r, verdict))
 	if verdict.Code == "" || verdict.origin == nil || !v.isNavigation(r.Header) {
-		g.problemJSON(w, verdict.Status, verdict.Code)
+		g.problemJSON(w, r, verdict.Status, verdict.Code)
 		return
 	}
 	g.problemPage(w, r, verdict.Code, g.refererReturn(r, verdict.origin))
@@ -108,8 +125,13 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, v *Visit, verdict 
 // LogRefusal logs that verdict refuses a request. Refuse calls it by itself.
 func (g *Gate) LogRefusal(r *http.Request, verdict Verdict) {
 	if verdict.Code.IsMistake() {
-		g.journal.Refused(journal.WithClient(r.Context(), g.cfg.ClientIP(r)), verdict.Code, "")
+		g.journal.Refused(g.context(r, verdict), verdict.Code)
 	}
+}
+
+// context returns the context for what is logged and shown of a refusal.
+func (g *Gate) context(r *http.Request, verdict Verdict) context.Context {
+	return journal.WithReference(journal.WithClient(r.Context(), g.cfg.ClientIP(r)), verdict.Reference)
 }
 
 // SetHeaders sets the headers of a refusal whose body the site writes.

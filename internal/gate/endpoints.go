@@ -2,6 +2,7 @@ package gate
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"strings"
 	"time"
@@ -71,7 +72,7 @@ func (x *exchange) serve(path string) {
 	case isWait && id != "" && !strings.Contains(id, "/"):
 		x.get(func() { x.answer(attempt.Problem{Code: refusal.AttemptUnknown}) })
 	case isProblem && refusal.Code(code).IsKnown():
-		x.get(func() { x.problemPage(x.w, x.r, refusal.Code(code), "/") })
+		x.get(func() { x.problem(refusal.Code(code)) })
 	case path == "/status":
 		x.get(x.status)
 	case path == "/sign-out":
@@ -80,6 +81,17 @@ func (x *exchange) serve(path string) {
 		x.nothingHere(http.StatusNotFound)
 	}
 }
+
+// problem serves the page of a code, with the reference of the refusal that led here.
+func (x *exchange) problem(code refusal.Code) {
+	if reference := x.visit.url.Query().Get("reference"); ledger.IsReference(reference) {
+		x.about(journal.WithReference(x.r.Context(), reference))
+	}
+	x.problemPage(x.w, x.r, code, "/")
+}
+
+// about notes what the rest of the exchange is about.
+func (x *exchange) about(ctx context.Context) { x.r = x.r.WithContext(ctx) }
 
 func withQuery(path, query string) string {
 	if query == "" {
@@ -117,7 +129,7 @@ func (x *exchange) nothingHere(status int) {
 		x.page(x.w, x.r, pages.Problem, status, pages.Data{Return: "/"})
 		return
 	}
-	x.problemJSON(x.w, status, "")
+	x.problemJSON(x.w, x.r, status, "")
 }
 
 // isEarly tells whether the request was sent as TLS early data, to this server or to a
@@ -128,24 +140,22 @@ func (x *exchange) isEarly() bool {
 
 // refuse answers a refusal with problem+json or a page, as the client accepts it.
 func (x *exchange) refuse(code refusal.Code, back string) {
-	x.noteRefusal(code, "")
+	x.noteRefusal(code)
 	if wantsJSON(x.r) {
-		x.problemJSON(x.w, code.Status(), code)
+		x.problemJSON(x.w, x.r, code.Status(), code)
 		return
 	}
 	x.problemPage(x.w, x.r, code, back)
 }
 
-func (x *exchange) noteRefusal(code refusal.Code, id string) {
-	x.journal.Refused(x.r.Context(), code, id)
-}
+func (x *exchange) noteRefusal(code refusal.Code) { x.journal.Refused(x.r.Context(), code) }
 
 // callback takes the visitor who comes back from the operator to what comes next. A
 // request that somebody else may have repeated, or HEAD, has no effect.
 func (x *exchange) callback() {
 	switch {
 	case x.isEarly():
-		x.problemJSON(x.w, http.StatusTooEarly, "")
+		x.problemJSON(x.w, x.r, http.StatusTooEarly, "")
 	case x.visit.method == http.MethodHead:
 		x.redirect(x.w, x.cfg.Path+"/")
 	default:
@@ -164,6 +174,7 @@ func (x *exchange) wait(id string) {
 	if pending, ok := step.(attempt.Pending); ok {
 		x.page(x.w, x.r, pages.Wait, http.StatusOK, pages.Data{
 			Return: returnPath(pending.Return, x.cfg.Path), RefreshURL: x.waitURL(id), RefreshAfter: attempt.SettleTime,
+			Reference: ledger.Reference(id),
 		})
 		return
 	}
@@ -174,6 +185,7 @@ func (x *exchange) wait(id string) {
 type statusBody struct {
 	Verified   bool         `json:"verified"`
 	Code       refusal.Code `json:"code,omitempty"`
+	Reference  string       `json:"reference,omitempty"` // of a refusal that is remembered
 	Number     string       `json:"number,omitempty"`
 	Operator   string       `json:"operator,omitempty"`
 	Method     string       `json:"method,omitempty"`
@@ -186,14 +198,15 @@ type statusBody struct {
 func (x *exchange) status() {
 	found, err := x.desk.Peek(x.r.Context(), &x.visitor, x.desk.Lenient())
 	if err != nil {
-		x.problemJSON(x.w, refusal.CacheUnavailable.Status(), refusal.CacheUnavailable)
+		x.problemJSON(x.w, x.r, refusal.CacheUnavailable.Status(), refusal.CacheUnavailable)
 		return
 	}
 	x.renewBrowserCookie()
 	session := found.Session
 	if session == nil {
-		code := cmp.Or(x.desk.Refusal(x.r.Context(), &x.visitor), refusal.VerificationRequired)
-		x.writeJSON(x.w, http.StatusOK, "application/json", statusBody{Code: code})
+		last := x.desk.Refusal(x.r.Context(), &x.visitor)
+		code := cmp.Or(refusal.Code(last.Code), refusal.VerificationRequired)
+		x.writeJSON(x.w, http.StatusOK, "application/json", statusBody{Code: code, Reference: last.Reference})
 		return
 	}
 	x.writeJSON(x.w, http.StatusOK, "application/json", statusBody{
@@ -211,7 +224,7 @@ func (x *exchange) signOut() {
 	}
 	ownEnded, err := x.desk.SignOut(x.r.Context(), &x.visitor, x.visit.secretCookies(x.origin.sessionCookie.Name))
 	if err != nil {
-		x.journal.SignOutFailed(err)
+		x.journal.SignOutFailed(x.r.Context(), err)
 		x.refuse(refusal.CacheUnavailable, "/")
 		return
 	}

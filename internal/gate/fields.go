@@ -23,7 +23,7 @@ func (x *exchange) ownFields() (fields url.Values, ok bool) {
 	}
 	fields, status := postedFields(x.w, x.r)
 	if status != 0 {
-		x.problemJSON(x.w, status, "")
+		x.problemJSON(x.w, x.r, status, "")
 		return nil, false
 	}
 	return fields, true

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/internal/attempt"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
@@ -40,7 +41,8 @@ func (x *exchange) form() {
 		x.refuseHere(code, back)
 		return
 	}
-	data.Code = string(x.desk.Refusal(x.r.Context(), &x.visitor))
+	last := x.desk.Refusal(x.r.Context(), &x.visitor)
+	data.Code, data.Reference = last.Code, last.Reference
 	x.renewBrowserCookie()
 	x.page(x.w, x.r, pages.Form, http.StatusOK, data)
 }
@@ -64,7 +66,7 @@ func (x *exchange) givenAgain(terms attempt.Terms, back string) bool {
 
 // refuseHere shows the page of a problem in place of the form.
 func (x *exchange) refuseHere(code refusal.Code, back string) {
-	x.noteRefusal(code, "")
+	x.noteRefusal(code)
 	x.problemPage(x.w, x.r, code, back)
 }
 
@@ -123,7 +125,7 @@ func (x *exchange) setBrowserCookie(id string) {
 // cost nothing.
 func (x *exchange) start() {
 	if x.isEarly() {
-		x.problemJSON(x.w, http.StatusTooEarly, "")
+		x.problemJSON(x.w, x.r, http.StatusTooEarly, "")
 		return
 	}
 	fields, ok := x.ownFields()
@@ -164,12 +166,15 @@ func (x *exchange) startNumber(fields url.Values) (phone.Number, refusal.Code) {
 // number, since no page holds a full one.
 func (x *exchange) startRefused(refused attempt.Refused) {
 	code, retry := refused.Code, time.Until(refused.RetryAt)
-	x.noteRefusal(code, "")
+	if refused.Reference != "" {
+		x.about(journal.WithReference(x.r.Context(), refused.Reference))
+	}
+	x.noteRefusal(code)
 	if retry <= 0 { // also where RetryAt is zero
 		retry = code.Retry()
 	}
 	if wantsJSON(x.r) {
-		x.problemJSONRetry(x.w, code.Status(), code, retry)
+		x.problemJSONRetry(x.w, x.r, code.Status(), code, retry)
 		return
 	}
 	data := pages.Data{Code: string(code), Return: refused.Return, RetryAfter: retry}

@@ -163,7 +163,7 @@ func (g *Gate) Sessions(ctx context.Context) (n int64, isKnown bool) {
 // What remains after an error is found by nobody, and ends by itself.
 func (g *Gate) Erase(ctx context.Context) {
 	if _, err := g.desk.Ledger.Erase(ctx); err != nil && ctx.Err() == nil {
-		g.journal.NotDone("revoked sessions not erased", err)
+		g.journal.NotDone(ctx, "revoked sessions not erased", err)
 	}
 }
 

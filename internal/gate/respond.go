@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/pages"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
@@ -56,18 +57,20 @@ type problem struct {
 	Detail    string       `json:"detail,omitempty"`
 	Code      refusal.Code `json:"code,omitempty"`
 	VerifyURL string       `json:"verify_url,omitempty"`
+	Reference string       `json:"reference,omitempty"`
 }
 
-func (g *Gate) problemJSON(w http.ResponseWriter, status int, code refusal.Code) {
-	g.problemJSONRetry(w, status, code, code.Retry())
+func (g *Gate) problemJSON(w http.ResponseWriter, r *http.Request, status int, code refusal.Code) {
+	g.problemJSONRetry(w, r, status, code, code.Retry())
 }
 
-func (g *Gate) problemJSONRetry(w http.ResponseWriter, status int, code refusal.Code, retry time.Duration) {
+func (g *Gate) problemJSONRetry(w http.ResponseWriter, r *http.Request, status int, code refusal.Code, retry time.Duration) {
 	p := problem{Type: "about:blank", Title: http.StatusText(status), Status: status}
 	if code.IsKnown() {
 		p = problem{
 			Type: g.problemURL(code), Title: code.Title(), Status: status,
 			Detail: code.Detail(), Code: code, VerifyURL: g.cfg.Path + "/",
+			Reference: journal.Reference(r.Context()),
 		}
 		setRefusal(w.Header(), code, retry)
 	}
@@ -93,6 +96,9 @@ func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, sta
 	data.Base = g.cfg.Path
 	data.Status = status
 	data.SessionTTL = g.sessionTTL()
+	if data.Code != "" && data.Reference == "" {
+		data.Reference = journal.Reference(r.Context())
+	}
 	if code := refusal.Code(data.Code); status >= http.StatusBadRequest && code != "" {
 		data.RetryAfter = cmp.Or(data.RetryAfter, code.Retry())
 		setRefusal(w.Header(), code, data.RetryAfter)
@@ -100,7 +106,7 @@ func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, sta
 	body, err := g.cfg.Pages.Render(name, data)
 	if err != nil {
 		g.journal.PageNotRendered(string(name), err)
-		g.problemJSON(w, http.StatusInternalServerError, "")
+		g.problemJSON(w, r, http.StatusInternalServerError, "")
 		return
 	}
 	g.secureHeaders(w.Header(), data.Nonce)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/numberverify/caddy-number-verify/internal/attempt"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
@@ -26,12 +27,20 @@ func (x *exchange) answer(step attempt.Step) {
 	case attempt.Ended:
 		x.redirect(x.w, x.formURL(returnPath(next.Return, x.cfg.Path), 0, next.UnknownSession))
 	case attempt.Problem:
-		x.noteRefusal(next.Code, next.ID)
-		x.redirect(x.w, x.problemURL(next.Code))
+		x.sendToProblem(next)
 	case attempt.Gone: // nobody reads an answer
 	default:
 		x.redirect(x.w, x.problemURL(refusal.AttemptUnknown)) // fail closed
 	}
+}
+
+// sendToProblem sends the visitor to the page of a problem.
+func (x *exchange) sendToProblem(next attempt.Problem) {
+	if next.ID != "" {
+		x.about(journal.WithAttempt(x.r.Context(), next.ID))
+	}
+	x.noteRefusal(next.Code)
+	x.redirect(x.w, x.problemURL(next.Code)+"?reference="+journal.Reference(x.r.Context()))
 }
 
 // sendTo sends the visitor to the operator.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -34,65 +35,56 @@ func New(log *zap.Logger) *Journal { return &Journal{log: log, metrics: metrics.
 func (j *Journal) Decided(d metrics.Decision) { j.metrics.Decided(d) }
 
 // AttemptStarted notes that the visitor is sent to the operator.
-func (j *Journal) AttemptStarted(ctx context.Context, id string, a *ledger.Attempt) {
-	j.log.Info("attempt started", attempt(id), client(ctx), number(a.Number), zap.String("operator", a.Operator))
+func (j *Journal) AttemptStarted(ctx context.Context, a *ledger.Attempt) {
+	j.log.Info("attempt started", append(about(ctx), number(a.Number), zap.String("operator", a.Operator))...)
 }
 
 // AttemptBurned notes that the attempt was burned: its callback came from another
 // browser, or not from the provider.
-func (j *Journal) AttemptBurned(ctx context.Context, id string, a *ledger.Attempt, why string) {
+func (j *Journal) AttemptBurned(ctx context.Context, a *ledger.Attempt, why string) {
 	j.metrics.AttemptRefused(refusal.BrowserMismatch, a.Operator)
-	j.log.Warn("attempt burned", attempt(id), code(refusal.BrowserMismatch), client(ctx), number(a.Number), zap.String("why", why))
+	j.log.Warn("attempt burned", append(about(ctx), code(refusal.BrowserMismatch), number(a.Number), zap.String("why", why))...)
 }
 
 // NotVerified notes that the attempt ended with a refusal.
-func (j *Journal) NotVerified(ctx context.Context, id string, a *ledger.Attempt, c refusal.Code) {
+func (j *Journal) NotVerified(ctx context.Context, a *ledger.Attempt, c refusal.Code) {
 	j.metrics.AttemptRefused(c, a.Operator)
 	j.metrics.Took(a.StartedAt)
-	j.log.Info("not verified", attempt(id), code(c), client(ctx), number(a.Number), zap.String("operator", a.Operator))
+	j.log.Info("not verified", append(about(ctx), code(c), number(a.Number), zap.String("operator", a.Operator))...)
 }
 
 // Verified notes that the attempt ended with a session.
-func (j *Journal) Verified(ctx context.Context, id string, a *ledger.Attempt, s *ledger.Session) {
+func (j *Journal) Verified(ctx context.Context, a *ledger.Attempt, s *ledger.Session) {
 	j.metrics.AttemptVerified(a.Operator)
 	j.metrics.Took(a.StartedAt)
-	j.log.Info("verified", attempt(id), client(ctx), zap.String("session", s.PublicID), number(s.Number),
-		zap.String("operator", s.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))
+	j.log.Info("verified", append(about(ctx), zap.String("session", s.PublicID), number(s.Number),
+		zap.String("operator", s.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))...)
 }
 
 // SessionGivenAgain notes that a browser had lost its session's cookie and got a
 // new one.
-func (j *Journal) SessionGivenAgain(s *ledger.Session) {
-	j.log.Info("session given once more", zap.String("session", s.PublicID))
+func (j *Journal) SessionGivenAgain(ctx context.Context, s *ledger.Session) {
+	j.log.Info("session given once more", append(about(ctx), zap.String("session", s.PublicID))...)
 }
 
 // SignedOut notes how many sessions of a browser were ended. PublicID is that of the
 // session whose cookie the request carried, or "".
-func (j *Journal) SignedOut(sessions int, publicID string) {
-	fields := []zap.Field{zap.Int("sessions", sessions)}
-	if publicID != "" {
-		fields = append(fields, zap.String("session", publicID))
-	}
-	j.log.Info("signed out", fields...)
+func (j *Journal) SignedOut(ctx context.Context, sessions int, publicID string) {
+	fields := append(about(ctx), zap.Int("sessions", sessions))
+	j.log.Info("signed out", append(fields, present("session", publicID)...)...)
 }
 
 // SignOutFailed notes that some of the browser's sessions may still be valid.
-func (j *Journal) SignOutFailed(err error) {
-	j.log.Error("sign-out failed", code(refusal.CacheUnavailable), zap.Error(err))
+func (j *Journal) SignOutFailed(ctx context.Context, err error) {
+	j.log.Error("sign-out failed", append(aboutRefusal(ctx), code(refusal.CacheUnavailable), zap.Error(err))...)
 }
 
 // Refused notes that a visitor was refused because of a mistake of their own; it
-// logs no other refusal, since those are logged where they arise. Id is the
-// attempt's, or "".
-func (j *Journal) Refused(ctx context.Context, c refusal.Code, id string) {
-	if !c.IsMistake() {
-		return
+// logs no other refusal, since those are logged where they arise.
+func (j *Journal) Refused(ctx context.Context, c refusal.Code) {
+	if c.IsMistake() {
+		j.log.Debug("visitor refused", append(aboutRefusal(ctx), code(c))...)
 	}
-	fields := []zap.Field{code(c), client(ctx)}
-	if id != "" {
-		fields = append(fields, attempt(id))
-	}
-	j.log.Debug("visitor refused", fields...)
 }
 
 // LimitReached notes that a limit refused a start. Anybody can cause this as often
@@ -100,7 +92,7 @@ func (j *Journal) Refused(ctx context.Context, c refusal.Code, id string) {
 func (j *Journal) LimitReached(ctx context.Context, limit, e164 string, c refusal.Code) {
 	j.metrics.AttemptRefused(c, "")
 	if leftOut, ok := j.samples.take(limit); ok {
-		j.log.Warn("start refused by a limit", zap.String("limit", limit), code(c), client(ctx), number(e164), zap.Int64("left_out", leftOut))
+		j.log.Warn("start refused by a limit", append(aboutRefusal(ctx), zap.String("limit", limit), code(c), number(e164), zap.Int64("left_out", leftOut))...)
 	}
 }
 
@@ -121,25 +113,25 @@ func (j *Journal) CallsResumed(cause string, circuit fmt.Stringer) {
 }
 
 // StartNotCalled notes that a start was refused because the provider is not called.
-func (j *Journal) StartNotCalled(err error) refusal.Code {
-	c := j.NotCalled("start", err)
+func (j *Journal) StartNotCalled(ctx context.Context, err error) refusal.Code {
+	c := j.NotCalled(ctx, "start", err)
 	j.metrics.AttemptRefused(c, "")
 	return c
 }
 
 // NotCalled notes why the provider was not called, and returns the visitor's code.
 // While calls are suspended anybody can cause this, so only samples are logged.
-func (j *Journal) NotCalled(step string, err error) refusal.Code {
+func (j *Journal) NotCalled(ctx context.Context, step string, err error) refusal.Code {
 	c := refusal.Of(err)
 	if leftOut, ok := j.samples.take("provider not called"); ok {
-		j.log.Info("provider not called", zap.String("step", step), code(c), zap.Error(err), zap.Int64("left_out", leftOut))
+		j.log.Info("provider not called", append(aboutRefusal(ctx), zap.String("step", step), code(c), zap.Error(err), zap.Int64("left_out", leftOut))...)
 	}
 	return c
 }
 
 // StartFailed notes that a start failed; see Failed.
-func (j *Journal) StartFailed(err error) refusal.Code {
-	c, operator := j.Failed("start", err), ""
+func (j *Journal) StartFailed(ctx context.Context, err error) refusal.Code {
+	c, operator := j.Failed(ctx, "start", err), ""
 	if told, _ := errors.AsType[*verifier.Error](err); told != nil {
 		operator = told.Operator
 	}
@@ -149,15 +141,12 @@ func (j *Journal) StartFailed(err error) refusal.Code {
 
 // Failed notes that a step failed, which somebody may have to act on, and returns
 // the visitor's code.
-func (j *Journal) Failed(step string, err error) refusal.Code {
+func (j *Journal) Failed(ctx context.Context, step string, err error) refusal.Code {
 	c := refusal.Of(err)
-	fields := []zap.Field{zap.String("step", step), code(c), zap.Error(err)}
+	fields := append(aboutRefusal(ctx), zap.String("step", step), code(c), zap.Error(err))
 	told, _ := errors.AsType[*verifier.Error](err)
 	if told != nil {
-		fields = append(fields, zap.String("error_id", told.ID), zap.String("operator", told.Operator))
-		if told.Hint != "" {
-			fields = append(fields, zap.String("hint", told.Hint))
-		}
+		fields = slices.Concat(fields, present("error_id", told.ID), present("operator", told.Operator), present("hint", told.Hint))
 	}
 	j.log.Log(severity(c, told, err), "verification failed", fields...)
 	return c
@@ -179,14 +168,14 @@ func severity(c refusal.Code, told *verifier.Error, err error) zapcore.Level {
 }
 
 // LookupFailed notes that the cache could not say whether there is a session.
-func (j *Journal) LookupFailed(err error) {
-	j.log.Error("session lookup failed", code(refusal.CacheUnavailable), zap.Error(err))
+func (j *Journal) LookupFailed(ctx context.Context, err error) {
+	j.log.Error("session lookup failed", append(aboutRefusal(ctx), code(refusal.CacheUnavailable), zap.Error(err))...)
 }
 
 // NotDone notes that something could not be stored or removed, which the visitor
 // does not feel.
-func (j *Journal) NotDone(message string, err error) {
-	j.log.Warn(message, zap.Error(err))
+func (j *Journal) NotDone(ctx context.Context, message string, err error) {
+	j.log.Warn(message, append(about(ctx), zap.Error(err))...)
 }
 
 // AnswerNotEncoded notes that an answer could not be written as JSON.
@@ -227,8 +216,6 @@ func (j *Journal) OtherSecret() {
 		j.log.Error("cache is used with another secret as well", zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then one does not find or count what the other stores. Expected once where the secret was just changed"))
 	}
 }
-
-func attempt(id string) zap.Field { return zap.String("attempt", ledger.PublicID(id)) }
 
 func number(e164 string) zap.Field { return zap.String("number", phone.Mask(e164)) }
 

@@ -3,8 +3,10 @@ package ledger
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
+	"strings"
 )
 
 const (
@@ -12,6 +14,8 @@ const (
 	// that of 128 bits.
 	idLength      = 43
 	attemptLength = 22
+	// referenceLength is the length of 40 bits in base32.
+	referenceLength = 8
 )
 
 // NewID returns 256 random bits, for a nonce or the value of a cookie.
@@ -39,6 +43,38 @@ func PublicID(id string) string {
 	sum := sha256.Sum256([]byte("public\x00" + id))
 	return hex.EncodeToString(sum[:6])
 }
+
+// crockford is Crockford's base32, whose letters nobody takes for another.
+const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+var references = base32.NewEncoding(crockford).WithPadding(base32.NoPadding)
+
+// Reference returns the name of an attempt that its visitor sees and can tell to support.
+// The id cannot be derived from it.
+func Reference(id string) string {
+	sum := sha256.Sum256([]byte("reference\x00" + id))
+	return references.EncodeToString(sum[:5])
+}
+
+// NewReference returns a reference for a refusal that belongs to no attempt.
+func NewReference() string {
+	var b [5]byte
+	_, _ = rand.Read(b[:]) // never fails, by its documentation
+	return references.EncodeToString(b[:])
+}
+
+// IsReference tells whether s could be a reference.
+func IsReference(s string) bool {
+	return len(s) == referenceLength && strings.Trim(s, crockford) == ""
+}
+
+// ReadReference returns the reference that somebody means who has heard or typed it: in
+// any letter case, with blanks or hyphens, with I or L for 1 and O for 0.
+func ReadReference(typed string) string {
+	return asTyped.Replace(strings.ToUpper(typed))
+}
+
+var asTyped = strings.NewReplacer(" ", "", "-", "", "I", "1", "L", "1", "O", "0")
 
 // Hash returns what a cache keeps of a browser cookie: enough to compare it later.
 func Hash(id string) [sha256.Size]byte { return sha256.Sum256([]byte(id)) }

@@ -141,11 +141,15 @@ type Press struct {
 	// may pass; zero where that is not known.
 	Code    string
 	RetryAt time.Time
+	// Reference is the reference of such a start.
+	Reference string `json:",omitempty"`
 }
 
 // Refusal is why a browser's last attempt failed. It explains, and blocks nothing.
 type Refusal struct {
 	Code string
+	// Reference is that of the attempt; "" in older records.
+	Reference string `json:",omitempty"`
 }
 
 // Grant lets a verified browser fetch its session once more, in case the answer with

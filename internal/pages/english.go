@@ -30,6 +30,7 @@ var english = &texts{
 	introOf:  "%s wants to be sure that this mobile number is yours before you go on.",
 	keptOf:   "%s keeps the result for %s.",
 	againIn:  "You can try again in %s.",
+	quoteIt:  "Reference %s. Support can find out with it what happened.",
 	and:      " and ",
 	units: map[time.Duration]unit{
 		time.Second: {"second", "seconds"},

@@ -30,6 +30,7 @@ var french = &texts{
 	introOf:  "%s veut s’assurer que ce numéro de mobile est bien le vôtre avant de vous laisser continuer.",
 	keptOf:   "%s conserve le résultat pendant %s.",
 	againIn:  "Vous pourrez réessayer dans %s.",
+	quoteIt:  "Référence %s. Elle permet à l’assistance de voir ce qui s’est passé.",
 	and:      " et ",
 	units: map[time.Duration]unit{
 		time.Second: {"seconde", "secondes"},

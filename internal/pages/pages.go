@@ -62,6 +62,8 @@ type Data struct {
 	Return string
 	// Code is the code of a refusal, or empty.
 	Code string
+	// Reference is what the visitor can name to support, or empty.
+	Reference string
 	// Status is the HTTP status of the answer.
 	Status int
 	// Known says that the site knows the number: the form then shows Masked and
@@ -90,7 +92,7 @@ type view struct {
 	Title                               string
 	Problem                             problem
 	Words                               words
-	Intro, Kept, TryAgainIn             string
+	Intro, Kept, TryAgainIn, Quote      string
 	Seconds                             int
 	Retry                               string
 	OfferFallback, NumberWrong          bool
@@ -244,6 +246,7 @@ func (p *Pages) view(name Name, data Data) view {
 	v.Intro = in.intro(v.Brand)
 	v.Kept = in.kept(v.Brand, data.SessionTTL)
 	v.TryAgainIn = in.tryAgainIn(data.RetryAfter)
+	v.Quote = in.quote(data.Reference)
 	v.Seconds = int((data.RefreshAfter + time.Second - 1) / time.Second)
 	if !data.Done {
 		v.Seconds = max(1, v.Seconds) // never a tight loop

@@ -18,6 +18,7 @@ type texts struct {
 	introOf  string // brand
 	keptOf   string // brand, duration
 	againIn  string // duration
+	quoteIt  string // reference
 	and      string // between two parts of a duration
 	units    map[time.Duration]unit
 }
@@ -108,6 +109,13 @@ func (t *texts) tryAgainIn(d time.Duration) string {
 		return ""
 	}
 	return fmt.Sprintf(t.againIn, t.duration(d))
+}
+
+func (t *texts) quote(reference string) string {
+	if reference == "" {
+		return ""
+	}
+	return fmt.Sprintf(t.quoteIt, reference)
 }
 
 const day = 24 * time.Hour

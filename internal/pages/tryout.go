@@ -24,6 +24,7 @@ func (p *Pages) tryOut(name Name) error {
 			bare.Lang, full.Lang = lang, lang
 			bare.Code, full.Code = string(code), string(code)
 			full.Known, full.Done, full.ContinueURL, full.RetryAfter = true, true, "/account", time.Minute
+			full.Reference = "K7Q2M9PX"
 			for _, data := range []Data{bare, full} {
 				page, err := p.Render(name, data)
 				if err != nil {

@@ -63,7 +63,7 @@ type Reached struct {
 func (q *Quota) Count(ctx context.Context, s Start) (*Counted, *Reached) {
 	sessions, err := q.ledger.Held(ctx)
 	if err != nil {
-		return nil, q.failed(err)
+		return nil, q.failed(ctx, err)
 	}
 	if sessions >= q.limits.Sessions {
 		return nil, q.reached(ctx, s, "sessions", refusal.Busy)
@@ -104,11 +104,13 @@ func (q *Quota) refused(ctx context.Context, s Start, bounds []bound, err error)
 	case errors.Is(err, cache.ErrFull):
 		return q.reached(ctx, s, "counters", refusal.Busy)
 	default:
-		return q.failed(err)
+		return q.failed(ctx, err)
 	}
 }
 
-func (q *Quota) failed(err error) *Reached { return &Reached{Code: q.journal.StartFailed(err)} }
+func (q *Quota) failed(ctx context.Context, err error) *Reached {
+	return &Reached{Code: q.journal.StartFailed(ctx, err)}
+}
 
 // reached logs which limit refused a start, and returns the refusal.
 func (q *Quota) reached(ctx context.Context, s Start, limit string, code refusal.Code) *Reached {
@@ -175,7 +177,7 @@ func (q *Quota) countRefund(ctx context.Context, number string) (ok bool) {
 	_, err := q.ledger.Count(ctx, []cache.Limit{{Key: q.ledger.CountKey("refunds", number), Max: maxRefunds.Max, Window: maxRefunds.Window}})
 	var full *cache.LimitError
 	if err != nil && !errors.As(err, &full) {
-		q.journal.NotDone("refund not counted, so not given", err)
+		q.journal.NotDone(ctx, "refund not counted, so not given", err)
 	}
 	return err == nil
 }
@@ -186,6 +188,6 @@ func (q *Quota) Uncount(ctx context.Context, counted []cache.Counted) {
 		return
 	}
 	if err := q.ledger.Uncount(ctx, counted); err != nil {
-		q.journal.NotDone("counts not taken back", err)
+		q.journal.NotDone(ctx, "counts not taken back", err)
 	}
 }

@@ -44,6 +44,16 @@ func (a *Answer) Code() string {
 	return ""
 }
 
+var reference = regexp.MustCompile(`(?:>R[eé]f[eé]rence |"reference":")([0-9A-Z]{8})\b`)
+
+// Reference is the reference that a page or a JSON answer shows; "" if there is none.
+func (a *Answer) Reference() string {
+	if m := reference.FindStringSubmatch(a.Body); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
 // RetryAfter checks that the header Retry-After is from least to most.
 func (a *Answer) RetryAfter(t testing.TB, least, most time.Duration) {
 	t.Helper()

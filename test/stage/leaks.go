@@ -105,7 +105,7 @@ func (s *Stage) Logged(text string) int {
 
 // Entry is a line of the log.
 type Entry struct {
-	Level, Logger, Msg, Code, Client, Attempt string
+	Level, Logger, Msg, Code, Client, Attempt, Reference string
 }
 
 // isGates tells whether the gate wrote the entry.
