@@ -22,6 +22,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
 
 	"github.com/numberverify/caddy-number-verify/internal/attempt"
 	"github.com/numberverify/caddy-number-verify/internal/command"
@@ -165,6 +166,7 @@ func (h *Handler) forgetRoute() {
 
 // newGate loads the guest modules and returns the gate that handlers share.
 func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.Gate, error) {
+	audit := ctx.Logger(auditLog{}).With(zap.String("verifier", verifiers.moduleName(h.VerifierRaw))) // loading forgets it
 	v, err := h.loadVerifier(ctx, options.Countries)
 	if err != nil {
 		return nil, err
@@ -194,7 +196,7 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 	}
 	g, err := gate.New(gate.Config{
 		Verifier: v.Verifier, Account: app.account(v.account),
-		Cache: app.use(store.name, store.Opener), Store: store.name, Secrets: secrets, Pages: visible, Log: ctx.Logger(h),
+		Cache: app.use(store.name, store.Opener), Store: store.name, Secrets: secrets, Pages: visible, Log: ctx.Logger(h), Audit: audit,
 		Origins: options.PublicURL, Path: options.Path,
 		Region: options.Region, Countries: options.Countries, KnownNumber: h.knownNumber(),
 		AttemptTTL: time.Duration(options.AttemptTTL), RefusedTTL: time.Duration(options.RefusedTTL),
@@ -211,6 +213,15 @@ func (h *Handler) newGate(ctx caddy.Context, app *App, options Options) (*gate.G
 		CacheName: store.name, Cache: store.Opener, Pages: newPages,
 	})
 	return g, nil
+}
+
+// auditLog names the logger of the audit, which is that of no module, so that a log can
+// include or exclude the audit alone.
+type auditLog struct{}
+
+// CaddyModule returns the Caddy module information.
+func (auditLog) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.number_verify.audit"}
 }
 
 // knownNumber returns the function that evaluates Number for a request, or nil. What

@@ -13,6 +13,8 @@ import (
 // admission is a start that neither a limit nor the breaker refuses.
 type admission struct {
 	*quota.Counted
+	// pressed is when the button was pressed.
+	pressed time.Time
 	// called tells the breaker the error of the provider's calls, or
 	// provider.ErrNotCalled. It must be called; only the first time counts.
 	called func(error)
@@ -25,6 +27,7 @@ const roomWait = 2 * time.Second
 // admit admits a start and counts it against all limits in one step, or returns the
 // refused press. A refused start has stored nothing.
 func (d *Desk) admit(ctx context.Context, o *Order) (*admission, *ledger.Press) {
+	pressed := time.Now()
 	by := provider.Caller{Number: o.Number.E164, Client: d.clientName(o)}
 	waiting, cancel := context.WithTimeout(ctx, roomWait)
 	defer cancel()
@@ -36,7 +39,7 @@ func (d *Desk) admit(ctx context.Context, o *Order) (*admission, *ledger.Press) 
 	if reached != nil {
 		return nil, refusedPress(ctx, reached.Code, reached.RetryAt)
 	}
-	admitted := &admission{Counted: counted}
+	admitted := &admission{Counted: counted, pressed: pressed}
 	// Only now, so that a start that a limit refuses does not take up a call.
 	err := whenRoom(waiting, func() (err error) {
 		admitted.called, err = d.Provider.AllowStart(by)

@@ -23,6 +23,8 @@ type Order struct {
 	// CallbackURL is where the operator sends the browser back to.
 	CallbackURL string
 	Client      quota.Client
+	// Texts is the version of the text that the visitor saw.
+	Texts string
 }
 
 // Start begins an attempt, or finds the one that the same press began a moment ago:
@@ -59,7 +61,7 @@ func (d *Desk) begin(ctx context.Context, o *Order, admitted *admission) *ledger
 		return pressOf(ctx, d.startFailed(ctx, o, entry, err))
 	}
 	full := *a
-	full.Operator, full.Method, full.State = started.Operator, started.Method, started.State
+	full.SentAt, full.Operator, full.Method, full.State = time.Now(), started.Operator, started.Method, started.State
 	full.AskUntil = full.Deadline.Add(d.ResultWait)
 	if !started.Expires.IsZero() {
 		full.AskUntil = started.Expires
@@ -77,18 +79,17 @@ func (d *Desk) begin(ctx context.Context, o *Order, admitted *admission) *ledger
 
 // newAttempt returns an attempt that the provider does not know yet.
 func (d *Desk) newAttempt(o *Order, admitted *admission) *ledger.Attempt {
-	now := time.Now()
 	return &ledger.Attempt{
-		Phase: ledger.PhaseStarted, StartedAt: now, Browser: ledger.Hash(o.Visitor.Browser), Client: d.clientName(o),
+		Phase: ledger.PhaseStarted, StartedAt: admitted.pressed, Browser: ledger.Hash(o.Visitor.Browser), Client: d.clientName(o),
 		Account: d.Account, Number: o.Number.E164, Region: o.Number.Region,
-		Return: o.Return, Deadline: now.Add(d.AttemptTTL),
+		Return: o.Return, Texts: o.Texts, Deadline: time.Now().Add(d.AttemptTTL),
 		InFlight: admitted.InFlight, Counted: admitted.Returned,
 	}
 }
 
 // startFailed ends an attempt that the provider did not begin.
 func (d *Desk) startFailed(ctx context.Context, o *Order, entry ledger.Entry[ledger.Attempt], err error) refusal.Code {
-	code := d.Journal.StartFailed(ctx, err)
+	code := d.Journal.AttemptFailed(ctx, entry.Value, err)
 	d.Quota.Release(ctx, entry.Value, false)
 	if err := errors.Join(
 		d.Ledger.Remove(ctx, entry.Key.Ref()),

@@ -44,7 +44,7 @@ func (g *Gate) ServeEndpoint(w http.ResponseWriter, r *http.Request, v *Visit) {
 		g.Refuse(w, r, v, g.misdirected(r, v))
 		return
 	}
-	r = r.WithContext(journal.WithClient(r.Context(), g.cfg.ClientIP(r)))
+	r = r.WithContext(journal.WithRealm(journal.WithClient(r.Context(), g.cfg.ClientIP(r)), o.realm))
 	x := &exchange{Gate: g, w: w, r: r, visit: v, origin: o, visitor: g.visitor(r, v, o)}
 	x.visitor.Realm = g.desk.Ledger.Realm(r.Context(), o.realm) // without cookies, too: such a callback burns
 	x.serve(strings.TrimPrefix(v.url.Path, g.cfg.Path))

@@ -145,6 +145,7 @@ func (x *exchange) start() {
 	x.answer(x.desk.Start(x.r.Context(), &attempt.Order{
 		Visitor: &x.visitor, Number: n, Return: back,
 		CallbackURL: x.origin.url + x.cfg.Path + "/callback", Client: quota.ClientOf(x.cfg.ClientIP(x.r)),
+		Texts: x.texts[language(x.r)],
 	}))
 }
 

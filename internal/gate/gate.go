@@ -48,6 +48,8 @@ type Config struct {
 	Secrets []string
 	Pages   *pages.Pages
 	Log     *zap.Logger
+	// Audit is where the audit is written; nil: nowhere.
+	Audit *zap.Logger
 
 	// Origins are the addresses of the site as visitors see it, the main one
 	// first. Without any the gate serves loopback hosts only.
@@ -79,6 +81,8 @@ type Gate struct {
 	cookieMark string
 	origins    []*origin
 	cross      *http.CrossOriginProtection
+	// texts are the versions of the form's text, by language.
+	texts map[string]string
 }
 
 // New returns a gate. No gate of its account may serve yet.
@@ -107,6 +111,9 @@ func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Audit != nil {
+		j.Audit(cfg.Audit, records.NumberHash)
+	}
 	return attempt.New(attempt.Config{
 		Ledger:   records,
 		Provider: provider.New(cfg.Verifier, account.breaker, records, j),
@@ -118,7 +125,10 @@ func newDesk(cfg Config, j *journal.Journal) (*attempt.Desk, error) {
 }
 
 // AddRoute adds a route. Call it before the gate serves.
-func (g *Gate) AddRoute(terms attempt.Terms) { g.desk.AddRoute(terms) }
+func (g *Gate) AddRoute(terms attempt.Terms) {
+	g.desk.AddRoute(terms)
+	g.texts = g.cfg.Pages.Versions(g.sessionTTL())
+}
 
 // Scopes returns the scopes of the gate's realms, by which they are revoked: hosts, or
 // *.domain. There are none where the gate serves any loopback host.

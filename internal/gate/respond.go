@@ -91,7 +91,8 @@ func (g *Gate) writeJSON(w http.ResponseWriter, status int, contentType string, 
 
 // page writes a page. Data needs what the page shows; the rest is filled in here.
 func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, status int, data pages.Data) {
-	data.Lang = pages.Language(strings.Join(r.Header["Accept-Language"], ","))
+	data.Lang = language(r)
+	data.Texts = g.texts[data.Lang]
 	data.Nonce = ledger.NewID()
 	data.Base = g.cfg.Path
 	data.Status = status
@@ -113,6 +114,11 @@ func (g *Gate) page(w http.ResponseWriter, r *http.Request, name pages.Name, sta
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may be gone
+}
+
+// language returns the language of a visitor's pages.
+func language(r *http.Request) string {
+	return pages.Language(strings.Join(r.Header["Accept-Language"], ","))
 }
 
 // problemPage explains a refusal to a person.

@@ -1,6 +1,10 @@
-// Package journal logs and counts what happens to requests, attempts and sessions,
-// with one method for each event. No line holds a full number or address, a secret, or
-// text that a remote side sent.
+// Package journal logs, counts and audits what happens to requests, attempts and
+// sessions, with one method for each event. No line holds a full number or address, a
+// secret, or text that a remote side sent.
+//
+//   - journal.go has the events, audit.go the audit.
+//   - request.go is what the lines of one request have in common.
+//   - sample.go limits lines that anybody can cause.
 package journal
 
 import (
@@ -20,9 +24,12 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// Journal writes to the log, and counts for Prometheus.
+// Journal writes to the log and the audit, and counts for Prometheus.
 type Journal struct {
-	log     *zap.Logger
+	log *zap.Logger
+	// audit is nil where nothing is audited; see Audit.
+	audit   *zap.Logger
+	hash    func(e164 string) string
 	metrics *metrics.Metrics
 	samples sampler
 }
@@ -44,6 +51,7 @@ func (j *Journal) AttemptStarted(ctx context.Context, a *ledger.Attempt) {
 func (j *Journal) AttemptBurned(ctx context.Context, a *ledger.Attempt, why string) {
 	j.metrics.AttemptRefused(refusal.BrowserMismatch, a.Operator)
 	j.log.Warn("attempt burned", append(about(ctx), code(refusal.BrowserMismatch), number(a.Number), zap.String("why", why))...)
+	j.attemptEnded(ctx, a, string(refusal.BrowserMismatch), "")
 }
 
 // NotVerified notes that the attempt ended with a refusal.
@@ -51,6 +59,7 @@ func (j *Journal) NotVerified(ctx context.Context, a *ledger.Attempt, c refusal.
 	j.metrics.AttemptRefused(c, a.Operator)
 	j.metrics.Took(a.StartedAt)
 	j.log.Info("not verified", append(about(ctx), code(c), number(a.Number), zap.String("operator", a.Operator))...)
+	j.attemptEnded(ctx, a, string(c), "")
 }
 
 // Verified notes that the attempt ended with a session.
@@ -59,6 +68,7 @@ func (j *Journal) Verified(ctx context.Context, a *ledger.Attempt, s *ledger.Ses
 	j.metrics.Took(a.StartedAt)
 	j.log.Info("verified", append(about(ctx), zap.String("session", s.PublicID), number(s.Number),
 		zap.String("operator", s.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))...)
+	j.attemptEnded(ctx, a, verified, s.PublicID)
 }
 
 // SessionGivenAgain notes that a browser had lost its session's cookie and got a
@@ -131,12 +141,29 @@ func (j *Journal) NotCalled(ctx context.Context, step string, err error) refusal
 
 // StartFailed notes that a start failed; see Failed.
 func (j *Journal) StartFailed(ctx context.Context, err error) refusal.Code {
-	c, operator := j.Failed(ctx, "start", err), ""
-	if told, _ := errors.AsType[*verifier.Error](err); told != nil {
-		operator = told.Operator
-	}
-	j.metrics.AttemptRefused(c, operator)
+	c := j.Failed(ctx, "start", err)
+	j.metrics.AttemptRefused(c, operatorOf(err))
 	return c
+}
+
+// AttemptFailed notes that the attempt ended at its start; see Failed.
+func (j *Journal) AttemptFailed(ctx context.Context, a *ledger.Attempt, err error) refusal.Code {
+	c := j.StartFailed(ctx, err)
+	if errors.Is(err, ledger.ErrConflict) {
+		return c // it had ended before, or the visitor has signed out
+	}
+	ended := *a
+	ended.Operator = operatorOf(err)
+	j.attemptEnded(ctx, &ended, string(c), "")
+	return c
+}
+
+// operatorOf returns the operator that an error names, or "".
+func operatorOf(err error) string {
+	if told, _ := errors.AsType[*verifier.Error](err); told != nil {
+		return told.Operator
+	}
+	return ""
 }
 
 // Failed notes that a step failed, which somebody may have to act on, and returns

@@ -14,6 +14,8 @@ import (
 type request struct {
 	// client is as much of the visitor's address as may be logged.
 	client string
+	// realm is the host or the cookie domain, or "".
+	realm string
 	// attempt is the attempt's public id, or "".
 	attempt string
 	// reference returns what the visitor can name to support.
@@ -33,6 +35,13 @@ func requestOf(ctx context.Context) request {
 // for.
 func WithClient(ctx context.Context, address string) context.Context {
 	r := request{client: network(address), reference: sync.OnceValue(ledger.NewReference)}
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+// WithRealm returns a context whose events are told the part of a realm that people know.
+func WithRealm(ctx context.Context, realm string) context.Context {
+	r := requestOf(ctx)
+	r.realm = ledger.Scope(realm)
 	return context.WithValue(ctx, requestKey{}, r)
 }
 

@@ -86,6 +86,15 @@ func (l *Ledger) ClientName(network string) string {
 	return hex.EncodeToString(l.sum("client", network))
 }
 
+// NumberHash names a number in the audit, for whoever has the index key. It returns ""
+// where the cache has not told that key yet.
+func (l *Ledger) NumberHash(e164 string) string {
+	if l.known.Load() == nil {
+		return ""
+	}
+	return hex.EncodeToString(l.sum("audit number", e164)[:16])
+}
+
 // The positions of a record's tags.
 const (
 	numberTag = iota

@@ -112,8 +112,10 @@ type Attempt struct {
 	// to take back only if it ends verified.
 	InFlight, Counted []cache.Counted
 
-	// StartedAt is when it was begun; zero in older records.
+	// StartedAt is when the button was pressed, SentAt when the visitor was sent to
+	// the operator; zero in older records.
 	StartedAt time.Time `json:",omitzero"`
+	SentAt    time.Time `json:",omitzero"`
 	// ReturnedAt is when the callback was accepted.
 	ReturnedAt time.Time
 	// AskAt is when the result may be asked for next. While a call is under way
@@ -127,6 +129,8 @@ type Attempt struct {
 	// Outcome is "verified" or the code of the refusal, once Phase is
 	// PhaseEnded.
 	Outcome string
+	// Texts is the version of the text that the visitor saw; "" in older records.
+	Texts string `json:",omitempty"`
 }
 
 // Press is a press of the start button. While the record lives, the same press again

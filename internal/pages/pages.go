@@ -2,7 +2,9 @@ package pages
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"html/template"
@@ -53,6 +55,8 @@ type Options struct {
 type Data struct {
 	// Lang is the page's language, as Language returns it.
 	Lang string
+	// Texts is the version of the form's text, see Versions; "" where it is not known.
+	Texts string
 	// Nonce admits the page's style element: 128 random bits or more, new for
 	// every page.
 	Nonce string
@@ -229,6 +233,23 @@ func (p *Pages) Render(name Name, data Data) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+// Versions returns the version of the form's text in each language: the language and a
+// short hash of the whole page, with all that the site has configured of it. SessionTTL
+// is how long the outcome is kept.
+func (p *Pages) Versions(sessionTTL time.Duration) map[string]string {
+	versions := make(map[string]string)
+	for lang := range languages {
+		data, sum := sample, sha256.New()
+		data.Lang, data.SessionTTL = lang, sessionTTL
+		for _, data.Known = range []bool{false, true} {
+			page, _ := p.Render(Form, data) // tried out when it was loaded
+			sum.Write(page)
+		}
+		versions[lang] = lang + "-" + hex.EncodeToString(sum.Sum(nil)[:6])
+	}
+	return versions
 }
 
 // view returns all fields of a page.

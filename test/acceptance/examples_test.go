@@ -255,6 +255,34 @@ func TestLogsOfTheExampleHoldNoSecret(t *testing.T) {
 	}
 }
 
+func TestAuditOfTheExampleHasAFileOfItsOwn(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	folder := filepath.Dir(w.LogFile)
+	file := filepath.Join(folder, "number-verify-audit.log")
+	w.AlsoSearch(file)
+	loadExample(w, "examples/audit.Caddyfile", "/var/log/caddy", folder, "\tlog {\n", "\tlog {\n\t\toutput file "+w.LogFile+"\n")
+	w.Visitor().ArrivesAt("/account/")
+	w.Visitor().Verify("/account/", "06 39 98 00 02")
+	w.Stop()
+	audit, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := auditLines(t, string(audit), "attempt ended"); len(got) != 2 || strings.Count(string(audit), "\n") != 2 {
+		t.Errorf("the file holds: %s", audit)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode() != 0o600 {
+		t.Errorf("others may read it: %v", info.Mode())
+	}
+	if w.Logged(stage.AuditLogger) != 0 || len(w.Entries("verified")) != 1 {
+		t.Errorf("the log holds: %s", w.Log())
+	}
+}
+
 func TestCallbackThatTheLoginRefusesStaysOutOfTheAccessLog(t *testing.T) {
 	w := stage.New(t, simulator.Options{})
 	var signedOut atomic.Bool

@@ -108,8 +108,13 @@ type Entry struct {
 	Level, Logger, Msg, Code, Client, Attempt, Reference string
 }
 
+// AuditLogger is the logger of the audit.
+const AuditLogger = "http.number_verify.audit"
+
 // isGates tells whether the gate wrote the entry.
-func (e Entry) isGates() bool { return strings.HasPrefix(e.Logger, "http.handlers.number_verify") }
+func (e Entry) isGates() bool {
+	return e.Logger == AuditLogger || strings.HasPrefix(e.Logger, "http.handlers.number_verify")
+}
 
 // Entries returns the gate's log entries with a message.
 func (s *Stage) Entries(msg string) []Entry {
