@@ -21,7 +21,7 @@ const verified = "verified"
 // Audit has the journal write the audit to log. Hash returns the keyed hash of a number.
 // Call it before the journal is used.
 func (j *Journal) Audit(log *zap.Logger, hash func(e164 string) string) {
-	j.audit, j.hash = log, hash
+	j.audit, j.hash = remembered.of(log), hash
 }
 
 // attemptEnded writes the line of an attempt that has just ended.

@@ -4,7 +4,8 @@
 //
 //   - journal.go has the events, audit.go the audit.
 //   - request.go is what the lines of one request have in common.
-//   - sample.go limits lines that anybody can cause.
+//   - sample.go limits lines that anybody can cause, memory.go remembers lines by their
+//     reference.
 package journal
 
 import (
@@ -28,14 +29,18 @@ import (
 type Journal struct {
 	log *zap.Logger
 	// audit is nil where nothing is audited; see Audit.
-	audit   *zap.Logger
-	hash    func(e164 string) string
-	metrics *metrics.Metrics
-	samples sampler
+	audit *zap.Logger
+	hash  func(e164 string) string
+	// unlogged is for lines that are only remembered.
+	unlogged *zap.Logger
+	metrics  *metrics.Metrics
+	samples  sampler
 }
 
 // New returns a journal that writes to log, and counts in the metrics of the process.
-func New(log *zap.Logger) *Journal { return &Journal{log: log, metrics: metrics.Process} }
+func New(log *zap.Logger) *Journal {
+	return &Journal{log: remembered.of(log), unlogged: remembered.of(zap.NewNop()), metrics: metrics.Process}
+}
 
 // Decided notes what was decided on a request. Every request comes here, and nothing
 // is logged.
@@ -101,9 +106,8 @@ func (j *Journal) Refused(ctx context.Context, c refusal.Code) {
 // as they like, so only samples are logged.
 func (j *Journal) LimitReached(ctx context.Context, limit, e164 string, c refusal.Code) {
 	j.metrics.AttemptRefused(c, "")
-	if leftOut, ok := j.samples.take(limit); ok {
-		j.log.Warn("start refused by a limit", append(aboutRefusal(ctx), zap.String("limit", limit), code(c), number(e164), zap.Int64("left_out", leftOut))...)
-	}
+	log, leftOut := j.sampled(limit)
+	log.Warn("start refused by a limit", append(aboutRefusal(ctx), zap.String("limit", limit), code(c), number(e164), zap.Int64("left_out", leftOut))...)
 }
 
 // BudgetLow notes that most starts of the global limit are used.
@@ -133,9 +137,8 @@ func (j *Journal) StartNotCalled(ctx context.Context, err error) refusal.Code {
 // While calls are suspended anybody can cause this, so only samples are logged.
 func (j *Journal) NotCalled(ctx context.Context, step string, err error) refusal.Code {
 	c := refusal.Of(err)
-	if leftOut, ok := j.samples.take("provider not called"); ok {
-		j.log.Info("provider not called", append(aboutRefusal(ctx), zap.String("step", step), code(c), zap.Error(err), zap.Int64("left_out", leftOut))...)
-	}
+	log, leftOut := j.sampled("provider not called")
+	log.Info("provider not called", append(aboutRefusal(ctx), zap.String("step", step), code(c), zap.Error(err), zap.Int64("left_out", leftOut))...)
 	return c
 }
 
@@ -177,6 +180,16 @@ func (j *Journal) Failed(ctx context.Context, step string, err error) refusal.Co
 	}
 	j.log.Log(severity(c, told, err), "verification failed", fields...)
 	return c
+}
+
+// sampled returns the logger for the next line of a name, of which only samples are
+// logged, and how many were left out since the last.
+func (j *Journal) sampled(name string) (log *zap.Logger, leftOut int64) {
+	leftOut, ok := j.samples.take(name)
+	if !ok {
+		return j.unlogged, 0
+	}
+	return j.log, leftOut
 }
 
 // severity returns an error's level where something must be repaired, and that of a

@@ -299,6 +299,15 @@ func TestNoLineOfTheGateHoldsTheAddressOfAClient(t *testing.T) {
 		if strings.Contains(text, "192.0.2.77") {
 			t.Errorf("logged: %s", text)
 		}
+		var line struct{ Reference string }
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		for _, recalled := range journal.Recall(line.Reference) {
+			if strings.Contains(string(recalled), "192.0.2.77") || len(w.Secrets.In(recalled)) > 0 {
+				t.Errorf("remembered: %s", recalled)
+			}
+		}
 	}
 	if lines < 10 {
 		t.Errorf("only %d lines are about that client", lines)

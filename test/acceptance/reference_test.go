@@ -1,12 +1,15 @@
 package acceptance_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/test/stage"
 	"github.com/numberverify/caddy-number-verify/test/stage/guest"
 )
@@ -188,5 +191,58 @@ func TestErrorPagesOfASiteGetTheReference(t *testing.T) {
 	a := w.Visitor().Fetch("/account/")
 	if want := "number_unknown " + lastReference(t, w, "visitor refused"); a.StatusCode != http.StatusForbidden || a.Body != want {
 		t.Errorf("%d %q, want %q", a.StatusCode, a.Body, want)
+	}
+}
+
+// The log file says what there is to remember.
+func TestWhatWasLoggedOfAReferenceIsRecalledAfterAReload(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	w.Load(onLoggedPaths)
+	for _, number := range []string{"06 39 98 00 01", "06 39 98 00 02", "06 39 98 00 03", "06 39 98 00 14"} {
+		w.Visitor().Verify("/account/", number)
+	}
+	w.Visitor().Press("12", "/")
+	w.Load(onLoggedPaths)
+	logged := make(map[string][]string)
+	for text := range strings.Lines(w.Log()) {
+		var line struct{ Reference, Msg string }
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		if line.Reference != "" {
+			logged[line.Reference] = append(logged[line.Reference], line.Msg)
+		}
+	}
+	if len(logged) != 5 {
+		t.Errorf("%d references are logged: %v", len(logged), logged)
+	}
+	for reference, want := range logged {
+		var got []string
+		for _, recalled := range journal.Recall(reference) {
+			var line struct{ Message string }
+			if err := json.Unmarshal(recalled, &line); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, line.Message)
+			if found := w.Secrets.In(recalled); len(found) > 0 {
+				t.Errorf("remembered: %v", found)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("of %s %q is recalled, and %q logged", reference, got, want)
+		}
+	}
+}
+
+func TestMistakeIsRecalledThatTheLogHasDropped(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	w.LogLevel = "ERROR"
+	w.Load(onLoggedPaths)
+	reference := theReference(t, w.Visitor().Press("12", "/"))
+	if lines := journal.Recall(reference); len(lines) != 1 || !strings.Contains(string(lines[0]), `"code":"cookies_required"`) {
+		t.Errorf("recalled: %s", lines)
+	}
+	if w.Logged(reference) != 0 {
+		t.Error("the log has it too")
 	}
 }
