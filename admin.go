@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
@@ -133,7 +134,7 @@ func allowed(path string) string {
 func answerAdmin(r *http.Request) (any, error) {
 	act := strings.TrimPrefix(r.URL.Path, adminPath)
 	acts := map[string]func(context.Context, *App, *adminQuery) (any, error){
-		"find": adminFind, "revoke": adminRevoke,
+		"find": adminFind, "revoke": adminRevoke, "explain": adminExplain,
 	}
 	if act != "" && acts[act] == nil {
 		return nil, wrong(http.StatusNotFound, "there are /number-verify/, and find, revoke and explain below it")
@@ -163,6 +164,8 @@ type adminQuery struct {
 	Session string `json:"session"`
 	Realm   string `json:"realm"`
 	All     bool   `json:"all"`
+
+	Reference string `json:"reference"` // for explain
 }
 
 func readQuery(r *http.Request) (*adminQuery, error) {
@@ -203,8 +206,6 @@ type records struct {
 	verifier, cache string
 	gates           []*gate.Gate
 }
-
-func (r *records) ledger() *ledger.Ledger { return r.gates[0].Ledger() }
 
 // scopes returns those of all gates.
 func (r *records) scopes() []string {
@@ -285,7 +286,7 @@ func adminFind(ctx context.Context, app *App, q *adminQuery) (any, error) {
 	}
 	found := []foundSession{}
 	for _, r := range app.records {
-		holders, err := r.ledger().Holders(ctx, number)
+		holders, err := r.gates[0].Holders(ctx, number)
 		if err != nil {
 			return nil, err
 		}
@@ -307,62 +308,68 @@ func adminFind(ctx context.Context, app *App, q *adminQuery) (any, error) {
 
 // ended is the answer to revoke.
 type ended struct {
-	Sessions *int `json:"sessions,omitempty"`
+	Sessions *int64 `json:"sessions,omitempty"`
 }
 
 func adminRevoke(ctx context.Context, app *App, q *adminQuery) (any, error) {
+	targets, err := app.targets(q)
+	if err != nil {
+		return nil, err
+	}
 	ctx = context.WithoutCancel(ctx) // whoever asks may hang up
+	var total int64
+	var errs []error
+	isKnown := true
+	for _, r := range app.records {
+		g := r.gates[0]
+		for _, target := range targets {
+			n, err := g.Revoke(ctx, target)
+			errs = append(errs, err) // the others are still done
+			total += max(0, n)
+			isKnown = isKnown && n >= 0
+		}
+		if !isKnown {
+			go g.Erase(app.ctx)
+		}
+	}
+	return ended{known(total, isKnown)}, errors.Join(errs...)
+}
+
+// targets returns what a query revokes. A realm may be several scopes.
+func (a *App) targets(q *adminQuery) (targets []gate.Target, err error) {
 	switch *q {
 	case adminQuery{}:
 		return nil, wrong(http.StatusBadRequest, `name what to revoke: "number", "session", "realm", or "all": true`)
 	case adminQuery{Number: q.Number}:
 		number, err := q.e164()
-		if err != nil {
-			return nil, err
-		}
-		return app.revoke(func(l *ledger.Ledger) (int, error) { return l.RevokeNumber(ctx, number) })
+		return []gate.Target{{Number: number}}, err
 	case adminQuery{Session: q.Session}:
-		return app.revoke(func(l *ledger.Ledger) (int, error) { return l.RevokeSession(ctx, q.Session) })
+		return []gate.Target{{Session: q.Session}}, nil
 	case adminQuery{Realm: q.Realm}:
-		scopes, err := app.scopesOf(q.Realm)
-		if err != nil {
-			return nil, err
+		scopes, err := a.scopesOf(q.Realm)
+		for _, scope := range scopes {
+			targets = append(targets, gate.Target{Scope: scope})
 		}
-		return app.revokeAtOnce(func(l *ledger.Ledger) (err error) {
-			for _, scope := range scopes {
-				err = errors.Join(err, l.RevokeScope(ctx, scope))
-			}
-			return err
-		})
+		return targets, err
 	case adminQuery{All: true}:
-		return app.revokeAtOnce(func(l *ledger.Ledger) error { return l.RevokeAll(ctx) })
+		return []gate.Target{{}}, nil
 	default:
-		return nil, wrong(http.StatusBadRequest, "name one thing to revoke, not several")
+		return nil, wrong(http.StatusBadRequest, "name one thing to revoke, and nothing else")
 	}
 }
 
-// revoke ends sessions in all records, and tells how many. Where one fails the others
-// are still done.
-func (a *App) revoke(end func(*ledger.Ledger) (int, error)) (any, error) {
-	total := 0
-	var errs []error
-	for _, r := range a.records {
-		n, err := end(r.ledger())
-		total += n
-		errs = append(errs, err)
+func adminExplain(_ context.Context, _ *App, q *adminQuery) (any, error) {
+	if *q != (adminQuery{Reference: q.Reference}) {
+		return nil, wrong(http.StatusBadRequest, "explain takes a reference and nothing else")
 	}
-	return ended{&total}, errors.Join(errs...)
-}
-
-// revokeAtOnce ends everything of some kind in one step for each record of records, and
-// frees the room in the background.
-func (a *App) revokeAtOnce(end func(*ledger.Ledger) error) (any, error) {
-	var errs []error
-	for _, r := range a.records {
-		errs = append(errs, end(r.ledger()))
-		go r.gates[0].Erase(a.ctx)
+	lines := journal.Recall(q.Reference)
+	if len(lines) == 0 {
+		return nil, wrong(http.StatusNotFound, "this Caddy does not remember that reference; search the log for it")
 	}
-	return ended{}, errors.Join(errs...)
+	return struct {
+		Reference string         `json:"reference"`
+		Events    []journal.Line `json:"events"`
+	}{ledger.ReadReference(q.Reference), lines}, nil
 }
 
 // scopesOf returns the scopes that a realm names at the gates of this Caddy.

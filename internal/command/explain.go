@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
@@ -42,13 +43,10 @@ Exit status: 4 if there is nothing with that reference.`,
 	return cmd
 }
 
-// symbols are those of a reference: Crockford's base32.
-const symbols = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-
 // readReference returns a reference as it is logged.
 func readReference(typed string) (string, error) {
-	reference := strings.NewReplacer(" ", "", "-", "", "O", "0", "I", "1", "L", "1").Replace(strings.ToUpper(typed))
-	if len(reference) != 8 || strings.Trim(reference, symbols) != "" {
+	reference := ledger.ReadReference(typed)
+	if !ledger.IsReference(reference) {
 		return "", errors.New("a reference has 8 letters and digits, like K7Q2M9PX, as the visitor's page shows it")
 	}
 	return reference, nil

@@ -150,9 +150,6 @@ func (g *Gate) ScopesOf(realm string) []string {
 	return slices.DeleteFunc(scopes, func(scope string) bool { return scope != realm && scope != "*."+realm })
 }
 
-// Ledger returns the records of the gate's account in its cache.
-func (g *Gate) Ledger() *ledger.Ledger { return g.desk.Ledger }
-
 // Decided notes what the handler decides on a request.
 func (g *Gate) Decided(d metrics.Decision) { g.journal.Decided(d) }
 
@@ -167,14 +164,6 @@ func (g *Gate) InFlight(ctx context.Context) (n int64, isKnown bool) {
 func (g *Gate) Sessions(ctx context.Context) (n int64, isKnown bool) {
 	n, err := g.desk.Ledger.Sessions(ctx)
 	return n, err == nil
-}
-
-// Erase removes the sessions that a revocation of a realm or of everything has ended.
-// What remains after an error is found by nobody, and ends by itself.
-func (g *Gate) Erase(ctx context.Context) {
-	if _, err := g.desk.Ledger.Erase(ctx); err != nil && ctx.Err() == nil {
-		g.journal.NotDone(ctx, "revoked sessions not erased", err)
-	}
 }
 
 // visitor returns who makes a request to an origin, without the realm.

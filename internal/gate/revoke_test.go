@@ -19,7 +19,7 @@ type target struct {
 
 // aim returns what a step revokes; false where there is no such thing.
 func (m *model) aim(s step) (target, bool) {
-	l := m.gate.Ledger()
+	l := m.gate.desk.Ledger
 	everything := func(string, string) bool { return true }
 	switch s.Revoke {
 	case "number":

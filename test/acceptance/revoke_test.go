@@ -209,7 +209,7 @@ func TestAdministratorIsToldWhatIsWrongWithARequest(t *testing.T) {
 		{"POST", "find", `{"number":"+33639980001","all":true}`, 400, "nothing else"},
 		{"POST", "revoke", `{}`, 400, "name what to revoke"},
 		{"POST", "revoke", `{"all":false}`, 400, "name what to revoke"},
-		{"POST", "revoke", `{"number":"+33639980001","session":"a1b2c3d4e5f6"}`, 400, "not several"},
+		{"POST", "revoke", `{"number":"+33639980001","session":"a1b2c3d4e5f6"}`, 400, "one thing"},
 		{"POST", "revoke", `{"number":"nobody"}`, 422, "country code"},
 		{"POST", "revoke", `{"realm":"www.example.net"}`, 404, "127.0.0.1"},
 		{"POST", "revoke", `{"number":"` + strings.Repeat("0", 5000) + `"}`, 413, "too large"},

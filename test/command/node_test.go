@@ -1,7 +1,9 @@
 package command_test
 
 import (
+	"net/http"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
@@ -57,4 +59,20 @@ func TestCommandsOfARunningCaddy(t *testing.T) {
 	}
 	command("", "revoke", "--realm", "nowhere.example.com", "--yes").has(t, 1, "realm")
 	command("12\n", "find", "--number", "-").has(t, 1, "country code")
+}
+
+// The reference of a visitor's page leads to what happened, which the node remembers
+// after a reload too.
+func TestReferenceOfAPageIsExplainedByTheRunningCaddy(t *testing.T) {
+	f := stage.NewFleet(t, simulator.Options{}, 1, gated, "cache memory")
+	page := f.Visitor().Verify("/account/", "06 39 98 00 02")
+	page.Is(t, http.StatusOK, "number_mismatch")
+	reference := regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{8}\b`).FindString(page.Body)
+	for range 2 {
+		got := run(t, "", "explain", strings.ToLower(reference), "--address", f.Nodes[0].AdminAddr)
+		got.has(t, 0)
+		got.inOrder(t, reference, "attempt started", "not verified", "code: number_mismatch", "attempt ended", "number_mismatch: the SIM has another number (20).")
+		f.Nodes[0].Reload()
+	}
+	run(t, "", "explain", "00000000", "--address", f.Nodes[0].AdminAddr).has(t, 4, "does not remember it")
 }
