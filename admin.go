@@ -65,14 +65,29 @@ func (a *App) delist() {
 	running.apps = slices.DeleteFunc(running.apps, func(other *App) bool { return other == a })
 }
 
-// runningApp returns the app of the configuration that serves, or nil.
-func runningApp() *App {
+func runningApps() []*App {
 	running.mu.Lock()
 	defer running.mu.Unlock()
-	if len(running.apps) == 0 {
-		return nil
+	return slices.Clone(running.apps)
+}
+
+// runningApp returns the app of the configuration that serves, or nil. It waits a little
+// for one, since sites and the admin API may serve before the app is started.
+func runningApp(ctx context.Context) *App {
+	ctx, cancel := context.WithTimeout(ctx, maxOpening)
+	defer cancel()
+	tick := time.NewTicker(maxOpening / 40)
+	defer tick.Stop()
+	for {
+		if apps := runningApps(); len(apps) > 0 {
+			return apps[len(apps)-1]
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
 	}
-	return running.apps[len(running.apps)-1]
 }
 
 // The time that a request of an administrator may take. A walk through a large store of
@@ -142,12 +157,12 @@ func answerAdmin(r *http.Request) (any, error) {
 	if r.Method != allowed(r.URL.Path) {
 		return nil, wrong(http.StatusMethodNotAllowed, "send "+allowed(r.URL.Path))
 	}
-	app := runningApp()
-	if app == nil {
-		return nil, wrong(http.StatusServiceUnavailable, "no site of this Caddy has number_verify")
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), adminTime)
 	defer cancel()
+	app := runningApp(ctx)
+	if app == nil {
+		return nil, wrong(http.StatusServiceUnavailable, "number_verify is not running: no site of this Caddy has it, or it has not started yet")
+	}
 	if act == "" {
 		return app.status(ctx), nil
 	}
@@ -183,7 +198,7 @@ func readQuery(r *http.Request) (*adminQuery, error) {
 	query := new(adminQuery)
 	decoder := json.NewDecoder(strings.NewReader(string(body)))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(query); err != nil || decoder.More() {
+	if err := decoder.Decode(query); err != nil || decoder.Decode(new(any)) != io.EOF {
 		return nil, wrong(http.StatusBadRequest, `the body is not understood; write it like {"number":"+33639980001"}`)
 	}
 	return query, nil
@@ -316,23 +331,38 @@ func adminRevoke(ctx context.Context, app *App, q *adminQuery) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx = context.WithoutCancel(ctx) // whoever asks may hang up
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), adminTime) // whoever asks may hang up
+	defer cancel()
 	var total int64
 	var errs []error
 	isKnown := true
 	for _, r := range app.records {
-		g := r.gates[0]
 		for _, target := range targets {
-			n, err := g.Revoke(ctx, target)
+			n, err := r.gates[0].Revoke(ctx, target)
 			errs = append(errs, err) // the others are still done
 			total += max(0, n)
 			isKnown = isKnown && n >= 0
 		}
-		if !isKnown {
-			go g.Erase(app.ctx)
+	}
+	if q.Session != "" && total == 0 { // it may be there, with a label that nobody here can read
+		for _, r := range app.records {
+			n, err := r.gates[0].RemoveSession(ctx, q.Session)
+			errs, total = append(errs, err), total+n
 		}
 	}
+	errs = append(errs, refreshAll(ctx))
 	return ended{known(total, isKnown)}, errors.Join(errs...)
+}
+
+// refreshAll has all apps read what was revoked: during a reload there are two.
+func refreshAll(ctx context.Context) error {
+	var errs []error
+	for _, app := range runningApps() {
+		for _, account := range app.accounts {
+			errs = append(errs, account.Refresh(ctx))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // targets returns what a query revokes. A realm may be several scopes.
@@ -382,7 +412,7 @@ func (a *App) scopesOf(realm string) ([]string, error) {
 		}
 	}
 	if len(named) == 0 {
-		return nil, wrong(http.StatusNotFound, "no gate here has this realm; there are: "+strings.Join(distinct(known), ", "))
+		return nil, wrong(http.StatusNotFound, "no gate here has this realm; there are: "+strings.Join(distinct(append(known, "loopback hosts where there is no public_url")), ", "))
 	}
 	return distinct(named), nil
 }

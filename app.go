@@ -87,6 +87,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 
 // Start checks that visitors can reach the endpoints, and opens the caches.
 func (a *App) Start() error {
+	a.enlist() // first: what is revoked meanwhile must be known here
+	if err := a.start(); err != nil {
+		a.delist()
+		return err
+	}
+	return nil
+}
+
+func (a *App) start() error {
 	if err := a.CheckReach(); err != nil {
 		return err
 	}
@@ -112,7 +121,6 @@ func (a *App) Start() error {
 	if err := a.ctx.GetMetricsRegistry().Register(a.state()); err != nil {
 		return err
 	}
-	a.enlist()
 	return nil
 }
 

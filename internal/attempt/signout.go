@@ -19,6 +19,9 @@ const maxNamed = 256
 // whether the visitor's only session cookie named a session. After an error some
 // sessions may still be valid.
 func (d *Desk) SignOut(ctx context.Context, v *Visitor, named []string) (ownEnded bool, err error) {
+	if v.Realm == "" {
+		return false, ledger.ErrUnknownRealm
+	}
 	ctx = context.WithoutCancel(ctx)
 	var browsers []cache.Tag
 	var own []cache.Ref

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"go.uber.org/zap"
@@ -37,7 +38,7 @@ func (a *Account) ledger(cfg Config, j *journal.Journal) (*ledger.Ledger, error)
 		return l, nil
 	}
 	l, err := ledger.New(ledger.Config{Account: a.name, Secrets: cfg.Secrets, Cache: cfg.Cache,
-		Panicked: j.CachePanicked, Failed: j.CacheFailed, OtherSecret: j.OtherSecret})
+		Panicked: j.CachePanicked, Failed: j.CacheFailed, OtherSecret: j.OtherSecret, NotErased: j.NotErased})
 	if err != nil {
 		return nil, err
 	}
@@ -45,11 +46,20 @@ func (a *Account) ledger(cfg Config, j *journal.Journal) (*ledger.Ledger, error)
 	return l, nil
 }
 
+// Refresh reads what the nodes of the account share.
+func (a *Account) Refresh(ctx context.Context) error {
+	var errs []error
+	for _, l := range a.ledgers {
+		errs = append(errs, l.Refresh(ctx))
+	}
+	return errors.Join(errs...)
+}
+
 // Watch keeps what the nodes of the account share up to date until ctx ends. It returns
 // at once; before that it reads what there is now, if the cache answers.
 func (a *Account) Watch(ctx context.Context) {
+	_ = a.Refresh(ctx) // a request tries again
 	for _, l := range a.ledgers {
-		_ = l.Refresh(ctx) // a request tries again
 		go l.Watch(ctx)
 	}
 }

@@ -26,7 +26,7 @@ func (g *Gate) Holders(ctx context.Context, e164 string) ([]ledger.Holding, erro
 
 // Revoke ends the sessions of a target, and the attempts that could become one. It
 // returns how many sessions it ended; less than 0 where that is not known, which is so
-// for a scope and everything. They are ended in one step, and Erase removes them.
+// for a scope and everything. They are ended in one step, and erased later.
 func (g *Gate) Revoke(ctx context.Context, t Target) (sessions int64, err error) {
 	n := -1
 	switch l := g.desk.Ledger; t {
@@ -46,10 +46,11 @@ func (g *Gate) Revoke(ctx context.Context, t Target) (sessions int64, err error)
 	return sessions, err
 }
 
-// Erase removes the sessions that a revocation of a scope or of everything has ended.
-// What remains after an error is found by nobody, and ends by itself.
-func (g *Gate) Erase(ctx context.Context) {
-	if _, err := g.desk.Ledger.Erase(ctx); err != nil && ctx.Err() == nil {
-		g.journal.NotDone(ctx, "revoked sessions not erased", err)
+// RemoveSession removes the session of a public id whose label cannot be read.
+func (g *Gate) RemoveSession(ctx context.Context, publicID string) (sessions int64, err error) {
+	n, err := g.desk.Ledger.RemoveSession(ctx, publicID)
+	if n > 0 || err != nil {
+		g.journal.Revoked(ctx, journal.Act{Session: publicID, Sessions: int64(n), Failed: err != nil})
 	}
+	return int64(n), err
 }

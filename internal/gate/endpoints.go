@@ -46,7 +46,8 @@ func (g *Gate) ServeEndpoint(w http.ResponseWriter, r *http.Request, v *Visit) {
 	}
 	r = r.WithContext(journal.WithRealm(journal.WithClient(r.Context(), g.cfg.ClientIP(r)), o.realm))
 	x := &exchange{Gate: g, w: w, r: r, visit: v, origin: o, visitor: g.visitor(r, v, o)}
-	x.visitor.Realm = g.desk.Ledger.Realm(r.Context(), o.realm) // without cookies, too: such a callback burns
+	// without cookies too, and even if the visitor hangs up: such a callback burns
+	x.visitor.Realm = g.desk.Ledger.Realm(context.WithoutCancel(r.Context()), o.realm)
 	x.serve(strings.TrimPrefix(v.url.Path, g.cfg.Path))
 }
 

@@ -249,6 +249,14 @@ func (j *Journal) CachePanicked(method string, p any) {
 		zap.String("type", fmt.Sprintf("%T", p)), zap.Stack("stack"))
 }
 
+// NotErased notes, at most once a minute, that sessions which were revoked could not be
+// erased.
+func (j *Journal) NotErased(err error) {
+	if leftOut, ok := j.samples.takeEvery(time.Minute, "not erased"); ok {
+		j.log.Warn("revoked sessions not erased", zap.Error(err), zap.Int64("left_out", leftOut))
+	}
+}
+
 // OtherSecret notes, at most once a minute, that another node of the account derives
 // its index keys from another secret.
 func (j *Journal) OtherSecret() {

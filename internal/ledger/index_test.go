@@ -24,7 +24,7 @@ func nodeOn(t *testing.T, c cache.Cache, account string, secrets ...string) *nod
 	l, err := New(Config{
 		Account: account, Secrets: secrets,
 		Cache:    func(context.Context) (cache.Cache, error) { return c, nil },
-		Panicked: func(string, any) {}, Failed: func(string) {}, OtherSecret: func() { n.others++ },
+		Panicked: func(string, any) {}, Failed: func(string) {}, OtherSecret: func() { n.others++ }, NotErased: func(error) {},
 	})
 	if err != nil {
 		t.Fatal(err)

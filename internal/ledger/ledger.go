@@ -34,6 +34,9 @@ type Config struct {
 	// OtherSecret is called when another node of the account has another secret: the
 	// two do not find or count what the other one stores.
 	OtherSecret func()
+	// NotErased is called when sessions that were revoked could not be erased. It is
+	// tried again.
+	NotErased func(error)
 }
 
 // Ledger reads and writes the records of one verifier account. All its errors
@@ -43,10 +46,13 @@ type Ledger struct {
 	cfg     Config
 	secrets []secret
 
-	mu sync.Mutex // of learn
+	mu sync.Mutex // of learn and stop
 	// known is what this node has read last of the shared record; nil before the first
 	// time. Trusted is the same, or nil while that is too long ago.
 	known, trusted atomic.Pointer[agreed]
+	// stopped says that Watch has ended, so that nothing is trusted any more.
+	stopped bool        // guarded by mu
+	erasing atomic.Bool // see erase
 }
 
 // Errors of the cache that callers have to handle.
@@ -111,7 +117,7 @@ func Get[T any](ctx context.Context, l *Ledger, key Key[T]) (Entry[T], error) {
 func Put[T any](ctx context.Context, l *Ledger, key Key[T], value *T, life Life) error {
 	return l.do(ctx, "put", func(c cache.Cache) error {
 		if key.Kind == 0 {
-			return errUnknownRealm
+			return ErrUnknownRealm
 		}
 		return c.Put(ctx, key.Key, life.record(value))
 	})
@@ -124,7 +130,7 @@ func Swap[T any](ctx context.Context, l *Ledger, entry Entry[T], value *T, life 
 	rec := life.record(value)
 	err := l.do(ctx, "replace", func(c cache.Cache) error {
 		if entry.Key.Kind == 0 {
-			return errUnknownRealm
+			return ErrUnknownRealm
 		}
 		return c.Replace(ctx, entry.Key.Key, entry.Record, rec)
 	})
@@ -228,7 +234,7 @@ func (l *Ledger) Total(ctx context.Context, limit cache.Limit) (n int64, isKnown
 func (l *Ledger) get(ctx context.Context, key cache.Key) (rec *cache.Record, err error) {
 	defer l.catch("get", &err)
 	if key.Kind == 0 {
-		return nil, l.coded("get", errUnknownRealm)
+		return nil, l.coded("get", ErrUnknownRealm)
 	}
 	c, err := l.cfg.Cache(ctx)
 	if err != nil {
@@ -254,8 +260,8 @@ var (
 	errPanicked = errors.New("the cache panicked")
 	errNoSecret = errors.New("there is no secret to derive keys from")
 	errNothing  = errors.New("cache: neither a record nor an error")
-	// errUnknownRealm says that it could not be read what was revoked.
-	errUnknownRealm = errors.New("it is not known what was revoked")
+	// ErrUnknownRealm says that it could not be read what was revoked.
+	ErrUnknownRealm = errors.New("it is not known what was revoked")
 )
 
 // catch turns a panic of the cache into an error. Caches may be modules of others,

@@ -28,7 +28,7 @@ func ledgerOn(t *testing.T, c cache.Cache) *Ledger {
 	l, err := New(Config{
 		Account: "account", Secrets: []string{"secret"},
 		Cache:    func(context.Context) (cache.Cache, error) { return c, nil },
-		Panicked: func(string, any) {}, Failed: func(string) {}, OtherSecret: func() {},
+		Panicked: func(string, any) {}, Failed: func(string) {}, OtherSecret: func() {}, NotErased: func(error) {},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,13 +1,16 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/verifier"
@@ -86,7 +89,7 @@ func (l *Ledger) Holders(ctx context.Context, e164 string) ([]Holding, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok && known.isCurrent(read.Realm) {
+		if ok && !known.isRevoked(read.Realm) {
 			all = append(all, read.holding(ref))
 		}
 	}
@@ -139,16 +142,7 @@ func (l *Ledger) RevokeSession(ctx context.Context, publicID string) (sessions i
 	if _, err := l.current(ctx); err != nil {
 		return 0, err
 	}
-	named, err := hex.DecodeString(publicID)
-	if err != nil || len(named) != publicIDLength {
-		return 0, nil
-	}
-	var found []cache.Ref
-	err = l.walk(ctx, func(ref cache.Ref) {
-		if [publicIDLength]byte(ref[:]) == [publicIDLength]byte(named) && !slices.Contains(found, ref) {
-			found = append(found, ref)
-		}
-	})
+	found, err := l.named(ctx, publicID)
 	if err != nil {
 		return 0, err
 	}
@@ -169,79 +163,98 @@ func (l *Ledger) RevokeSession(ctx context.Context, publicID string) (sessions i
 	return sessions, nil
 }
 
-// RevokeScope ends everything in realms of a scope, in one step. Erase frees the room.
+// RemoveSession removes the session of a public id, and nothing else. It is for one
+// whose label cannot be read. It returns how many it removed.
+func (l *Ledger) RemoveSession(ctx context.Context, publicID string) (sessions int, err error) {
+	found, err := l.named(ctx, publicID)
+	if err != nil {
+		return 0, err
+	}
+	return len(found), l.Remove(ctx, found...)
+}
+
+// named finds the session of a public id.
+func (l *Ledger) named(ctx context.Context, publicID string) (found []cache.Ref, err error) {
+	named, err := hex.DecodeString(publicID)
+	if err != nil || len(named) != publicIDLength {
+		return nil, nil
+	}
+	err = l.walk(ctx, func(ref cache.Ref) error {
+		if [publicIDLength]byte(ref[:]) == [publicIDLength]byte(named) && !slices.Contains(found, ref) {
+			found = append(found, ref)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// RevokeScope ends everything in realms of a scope, in one step.
 func (l *Ledger) RevokeScope(ctx context.Context, scope string) error {
-	return l.amend(ctx, func(s *Shared) {
+	_, err := l.amend(ctx, func(s *Shared) {
 		if s.Scopes == nil {
 			s.Scopes = make(map[string]uint64)
 		}
-		s.Scopes[scope]++
+		s.Scopes[scope], s.Unerased = after(s.Scopes[scope]), true
 	})
+	return err
 }
 
-// RevokeAll ends everything in one step. Erase frees the room.
+// RevokeAll ends everything in one step.
 func (l *Ledger) RevokeAll(ctx context.Context) error {
-	return l.amend(ctx, func(s *Shared) { s.All++ })
+	_, err := l.amend(ctx, func(s *Shared) { s.All, s.Unerased = after(s.All), true })
+	return err
 }
+
+// after returns a number of a revocation after n. It is the time in milliseconds, so that
+// it differs from that of another node even where a write was lost, and grows even where
+// a clock is late.
+func after(n uint64) uint64 { return max(n+1, uint64(max(0, time.Now().UnixMilli()))) }
 
 // erasers is how many sessions are erased at a time: a file takes many in one write.
 const erasers = 64
 
-// Erase removes sessions that RevokeScope and RevokeAll have ended. Nothing finds them
-// any more, but they take room and hold what was verified. It returns how many it
-// removed.
-func (l *Ledger) Erase(ctx context.Context) (erased int, err error) {
+// erase removes the sessions that RevokeScope and RevokeAll have ended. Nothing finds
+// them any more, but they take room and hold what was verified. After an error Watch
+// tries again. One erase runs at a time, whoever has set erasing.
+func (l *Ledger) erase(ctx context.Context) {
+	defer l.erasing.Store(false)
 	known, err := l.current(ctx)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		err = l.eraseRevoked(ctx, known)
 	}
-	var refs []cache.Ref
-	if err := l.walk(ctx, func(ref cache.Ref) { refs = append(refs, ref) }); err != nil {
-		return 0, err
-	}
-	var mu sync.Mutex
-	var errs []error
-	work := make(chan cache.Ref)
-	var workers sync.WaitGroup
-	for range min(erasers, len(refs)) {
-		workers.Go(func() {
-			for ref := range work {
-				removed, err := l.erase(ctx, known, ref)
-				mu.Lock()
-				if removed {
-					erased++
-				}
-				if err != nil {
-					errs = append(errs, err)
-				}
-				mu.Unlock()
-			}
+	if err == nil {
+		_, err = l.amend(ctx, func(s *Shared) {
+			s.Unerased = s.All != known.all || !maps.Equal(s.Scopes, known.scopes) // revoked meanwhile
 		})
 	}
-	for _, ref := range refs {
-		work <- ref
+	if err != nil && ctx.Err() == nil {
+		l.cfg.NotErased(err)
 	}
-	close(work)
-	workers.Wait()
-	return erased, errors.Join(errs...)
 }
 
-// erase removes the session if it is of a realm before a revocation.
-func (l *Ledger) erase(ctx context.Context, known *agreed, ref cache.Ref) (removed bool, err error) {
-	read, ok, err := l.read(ctx, ref)
-	if err != nil || !ok || known.isCurrent(read.Realm) {
-		return false, err
-	}
-	return true, l.Remove(ctx, ref)
-}
-
-func (l *Ledger) walk(ctx context.Context, visit func(cache.Ref)) error {
-	return l.do(ctx, "walk", func(c cache.Cache) error {
-		return c.Walk(ctx, func(ref cache.Ref) error {
-			visit(ref)
-			return nil
-		})
+// eraseRevoked removes all sessions from before the known revocations. It ends with the
+// first error.
+func (l *Ledger) eraseRevoked(ctx context.Context, known *agreed) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(erasers)
+	err := l.walk(ctx, func(ref cache.Ref) error {
+		group.Go(func() error { return l.eraseIf(ctx, known, ref) })
+		return ctx.Err()
 	})
+	return cmp.Or(group.Wait(), err)
+}
+
+// eraseIf removes a session if it is of before a revocation.
+func (l *Ledger) eraseIf(ctx context.Context, known *agreed, ref cache.Ref) error {
+	read, ok, err := l.read(ctx, ref)
+	if err != nil || !ok || !known.isRevoked(read.Realm) {
+		return err
+	}
+	return l.Remove(ctx, ref)
+}
+
+func (l *Ledger) walk(ctx context.Context, visit func(cache.Ref) error) error {
+	return l.do(ctx, "walk", func(c cache.Cache) error { return c.Walk(ctx, visit) })
 }
 
 // EndBrowsers ends all sessions of browsers, and returns how many there were.

@@ -6,10 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,10 +32,20 @@ const (
 // agreed is what this node knows of the shared record.
 type agreed struct {
 	keys *indexKeys
-	// all counts the revocations of everything, scopes those of one scope.
+	// all tells of the revocations of everything, scopes of those of one scope: numbers
+	// that grow.
 	all    uint64
 	scopes map[string]uint64
+	// unerased says that there may be sessions from before a revocation.
+	unerased bool
+	// names are the names of realms after a revocation, so that no request has to put
+	// one together.
+	names atomic.Pointer[map[string]string]
 }
+
+// maxNames bounds how many names are kept: a gate without public_url has a realm for each
+// loopback host that is asked for.
+const maxNames = 1000
 
 // Scope returns the part of a realm that can be revoked: the host, or *.domain.
 func Scope(realm string) string {
@@ -44,20 +56,38 @@ func Scope(realm string) string {
 // realm returns the name under which records of a realm are kept. After a revocation
 // it is another one, so nothing from before is found.
 func (a *agreed) realm(base string) string {
-	var revoked uint64
-	if len(a.scopes) > 0 {
-		revoked = a.scopes[Scope(base)]
-	}
-	if a.all == 0 && revoked == 0 {
+	if a.all == 0 && len(a.scopes) == 0 {
 		return base
 	}
-	return base + " " + strconv.FormatUint(a.all, 10) + "." + strconv.FormatUint(revoked, 10)
+	names := a.names.Load()
+	if names != nil {
+		if name, ok := (*names)[base]; ok {
+			return name
+		}
+	}
+	name := base
+	if revoked := a.scopes[Scope(base)]; a.all > 0 || revoked > 0 {
+		name += " " + strconv.FormatUint(a.all, 10) + "." + strconv.FormatUint(revoked, 10)
+	}
+	more := map[string]string{base: name}
+	if names != nil && len(*names) < maxNames {
+		maps.Copy(more, *names)
+	}
+	a.names.CompareAndSwap(names, &more) // another request may have been faster
+	return name
 }
 
-// isCurrent tells whether records are kept under that name now.
-func (a *agreed) isCurrent(realm string) bool {
+// isRevoked tells whether that name is of before a revocation. A name that cannot be read
+// is not: it may be of a later version.
+func (a *agreed) isRevoked(realm string) bool {
 	parts := strings.SplitN(realm, " ", 3) // scope, cookie name, revocations
-	return len(parts) >= 2 && a.realm(parts[0]+" "+parts[1]) == realm
+	var all, scope uint64
+	if len(parts) == 3 {
+		if _, err := fmt.Sscanf(parts[2], "%d.%d", &all, &scope); err != nil {
+			return false
+		}
+	}
+	return all < a.all || scope < a.scopes[parts[0]]
 }
 
 // Realm returns the name under which records of a site's realm are kept at the moment.
@@ -77,10 +107,7 @@ func (l *Ledger) current(ctx context.Context) (*agreed, error) {
 	if a := l.trusted.Load(); a != nil {
 		return a, nil
 	}
-	if err := l.Refresh(ctx); err != nil {
-		return nil, err
-	}
-	return l.trusted.Load(), nil
+	return l.amend(ctx, nil)
 }
 
 // Ready makes sure that the account's keys are known. Realm does so as well.
@@ -89,24 +116,36 @@ func (l *Ledger) Ready(ctx context.Context) error {
 	return err
 }
 
-// Watch keeps what this node knows up to date until ctx ends. Where the cache fails for
-// long it is not trusted any more, and nobody passes.
+// Watch keeps what this node knows up to date until ctx ends, and erases what was
+// revoked. Where the cache fails for long, what is known is not trusted any more, and
+// nobody passes. After ctx has ended every request asks.
 func (l *Ledger) Watch(ctx context.Context) {
+	defer l.stop()
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	last := time.Now()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
 		if l.refreshWithin(ctx, refreshEvery) == nil {
 			last = time.Now()
 		} else if time.Since(last) >= maxStale {
 			l.trusted.Store(nil)
 		}
+		if a := l.trusted.Load(); a != nil && a.unerased && l.erasing.CompareAndSwap(false, true) {
+			go l.erase(ctx)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
+}
+
+func (l *Ledger) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+	l.trusted.Store(nil)
 }
 
 func (l *Ledger) refreshWithin(ctx context.Context, patience time.Duration) error {
@@ -115,97 +154,101 @@ func (l *Ledger) refreshWithin(ctx context.Context, patience time.Duration) erro
 	return l.Refresh(ctx)
 }
 
-// Refresh reads the shared record, and completes it: with the index key for secrets that
-// have none yet, and with revocations that the cache has lost.
+// Refresh reads the shared record, and completes it: with the index key for a secret that
+// has none yet, and with revocations that the cache has lost.
 func (l *Ledger) Refresh(ctx context.Context) error {
-	return l.amend(ctx, func(*Shared) {})
+	_, err := l.amend(ctx, nil)
+	return err
 }
 
-// amend applies a change to the shared record.
-func (l *Ledger) amend(ctx context.Context, change func(*Shared)) error {
+// amend applies a change, if it is not nil, to the shared record, and returns what this
+// node then knows.
+func (l *Ledger) amend(ctx context.Context, change func(*Shared)) (*agreed, error) {
 	for {
 		entry, err := Get(ctx, l, l.sharedKey())
 		if errors.Is(err, ErrNotFound) {
 			entry, err = Nothing(l.sharedKey()), nil
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		next, keys, err := l.complete(entry.Value)
+		next, keys, isNew, err := l.complete(entry.Value)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		change(next)
+		if change != nil {
+			change(next)
+		}
 		if !next.equals(entry.Value) {
-			_, err := Swap(ctx, l, entry, next, Life{Expires: time.Now().Add(sharedTTL)})
-			if errors.Is(err, ErrConflict) {
-				continue // another node was faster
-			}
-			if err != nil {
-				return err
-			}
+			_, err = Swap(ctx, l, entry, next, Life{Expires: time.Now().Add(sharedTTL)})
 		}
-		l.learn(next, keys)
-		return nil
+		switch {
+		case errors.Is(err, ErrConflict): // another node was faster
+		case err != nil && (change != nil || isNew):
+			return nil, err
+		default: // what could be read counts, even if it could not be completed
+			return l.learn(next, keys), nil
+		}
 	}
 }
 
 // learn remembers what the shared record says. Of two readers the later one may have
-// read the earlier record, so counts only grow.
-func (l *Ledger) learn(s *Shared, keys *indexKeys) {
+// read the earlier record, so the numbers only grow.
+func (l *Ledger) learn(s *Shared, keys *indexKeys) *agreed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := &agreed{keys: keys, all: s.All, scopes: maps.Clone(s.Scopes)}
+	a := &agreed{keys: keys, all: s.All, scopes: s.Scopes, unerased: s.Unerased}
 	if known := l.known.Load(); known != nil {
-		a.all = max(a.all, known.all)
-		a.scopes = larger(a.scopes, known.scopes)
+		a.all, a.scopes = max(a.all, known.all), larger(a.scopes, known.scopes)
+		if hmac.Equal(keys.index, known.keys.index) && a.all == known.all && maps.Equal(a.scopes, known.scopes) && a.unerased == known.unerased {
+			a = known // with its names
+		}
 	}
 	l.known.Store(a)
-	l.trusted.Store(a)
+	if !l.stopped {
+		l.trusted.Store(a)
+	}
+	return a
 }
 
 // complete returns the record that should be stored in place of s, which may be nil,
-// and the account's index keys.
-func (l *Ledger) complete(s *Shared) (next *Shared, keys *indexKeys, err error) {
+// and the account's index keys. IsNew says that no node could know these yet.
+func (l *Ledger) complete(s *Shared) (next *Shared, keys *indexKeys, isNew bool, err error) {
 	next = new(Shared)
 	if s != nil {
 		next = s.clone()
 	}
 	known := l.known.Load()
-	isFirst := known == nil
-	key := l.openKey(next, isFirst)
+	key := l.openKey(next, known == nil)
 	switch {
-	case key != nil && isFirst:
-		// an earlier secret must not open the key for ever
-		maps.DeleteFunc(next.Keys, func(id string, _ []byte) bool { return !l.isOwn(id) })
 	case key != nil:
-	case !isFirst:
+	case known != nil:
 		key = known.keys.index
 	default:
-		key = make([]byte, sha256.Size)
+		key, isNew = make([]byte, sha256.Size), true
 		_, _ = rand.Read(key) // never fails, by its documentation
 	}
 	if keys, err = newIndexKeys(key); err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
-	own := keys.sum("fingerprint", l.cfg.Account)
-	if len(next.Sum) > 0 && !hmac.Equal(own, next.Sum) {
+	mark := keys.sum("fingerprint", l.cfg.Account)
+	if len(next.Sum) > 0 && !hmac.Equal(mark, next.Sum) {
 		l.cfg.OtherSecret()
 	}
-	if isFirst || len(next.Sum) == 0 {
-		next.Sum = own // who starts last leaves a mark, so that the other node finds out as well
+	if known == nil || len(next.Sum) == 0 {
+		next.Sum = mark // who starts last leaves a mark, so that the other node finds out as well
 	}
-	l.encryptKey(next, key)
-	if !isFirst {
+	l.encryptKey(next, key, mark, known == nil)
+	if known != nil {
 		next.All, next.Scopes = max(next.All, known.all), larger(next.Scopes, known.scopes)
 	}
-	return next, keys, nil
+	return next, keys, isNew, nil
 }
 
 // openKey returns the index key that one of this node's secrets opens, or nil.
 func (l *Ledger) openKey(s *Shared, isFirst bool) []byte {
 	for _, secret := range l.secrets {
-		if key, err := secret.aead.Open(nil, nil, s.Keys[secret.id], nil); err == nil {
+		if key, err := secret.aead.Open(nil, nil, s.Keys[secret.id].Box, nil); err == nil {
 			return key
 		}
 	}
@@ -221,22 +264,21 @@ func (l *Ledger) openKey(s *Shared, isFirst bool) []byte {
 	return nil
 }
 
-// encryptKey adds the index key for each of this node's secrets that does not open it
-// yet.
-func (l *Ledger) encryptKey(s *Shared, key []byte) {
+// encryptKey encrypts the index key, whose mark is given, with this node's current
+// secret, unless it is already. With tidy it drops that key for all secrets which this
+// node does not have, since an earlier secret must not open it for ever. Another key,
+// that of a node with another secret, stays.
+func (l *Ledger) encryptKey(s *Shared, key, mark []byte, tidy bool) {
 	if s.Keys == nil {
-		s.Keys = make(map[string][]byte)
+		s.Keys = make(map[string]EncryptedKey)
 	}
-	for _, secret := range l.secrets {
-		if opened, err := secret.aead.Open(nil, nil, s.Keys[secret.id], nil); err != nil || !hmac.Equal(opened, key) {
-			s.Keys[secret.id] = secret.aead.Seal(nil, nil, key, nil)
-		}
+	maps.DeleteFunc(s.Keys, func(id string, k EncryptedKey) bool {
+		return tidy && hmac.Equal(k.Sum, mark) && !slices.ContainsFunc(l.secrets, func(own secret) bool { return own.id == id })
+	})
+	current := l.secrets[0]
+	if opened, err := current.aead.Open(nil, nil, s.Keys[current.id].Box, nil); err != nil || !hmac.Equal(opened, key) {
+		s.Keys[current.id] = EncryptedKey{Sum: mark, Box: current.aead.Seal(nil, nil, key, nil)}
 	}
-}
-
-// isOwn tells whether one of this node's secrets has that id.
-func (l *Ledger) isOwn(id string) bool {
-	return slices.ContainsFunc(l.secrets, func(s secret) bool { return s.id == id })
 }
 
 // larger returns the larger count of each scope.

@@ -229,29 +229,200 @@ func TestRecordsOfAnUnknownRealmCanBeNeitherReadNorWritten(t *testing.T) {
 	}
 }
 
-func TestRealmIsCurrentUntilItOrEverythingIsRevoked(t *testing.T) {
+func TestRealmIsRevokedByWhatCameAfterItAlone(t *testing.T) {
 	const base = "www.example.com number-verify"
-	none, all := &agreed{}, &agreed{all: 1}
+	none, all := &agreed{}, &agreed{all: 3}
 	scope := &agreed{scopes: map[string]uint64{"www.example.com": 2}}
 	for name, c := range map[string]struct {
 		a     *agreed
 		realm string
 		want  bool
 	}{
-		"nothing revoked":               {none, base, true},
-		"nothing known to be revoked":   {none, all.realm(base), false},
-		"everything revoked":            {all, base, false},
-		"after everything was revoked":  {all, all.realm(base), true},
-		"the realm revoked":             {scope, base, false},
-		"after the realm was revoked":   {scope, scope.realm(base), true},
-		"another realm":                 {scope, "shop.example.com number-verify", true},
-		"another name of the cookie":    {scope, "www.example.com other 0.2", true},
-		"an earlier one of that name":   {scope, "www.example.com other 0.1", false},
-		"no realm":                      {none, "", false},
-		"a realm without a cookie name": {none, "www.example.com", false},
+		"nothing revoked":                   {none, base, false},
+		"this node does not know of it yet": {none, all.realm(base), false},
+		"everything revoked":                {all, base, true},
+		"everything revoked once more":      {all, base + " 2.5", true},
+		"after everything was revoked":      {all, all.realm(base), false},
+		"the realm revoked":                 {scope, base, true},
+		"after the realm was revoked":       {scope, scope.realm(base), false},
+		"the realm revoked once more":       {scope, base + " 9.1", true},
+		"another realm":                     {scope, "shop.example.com number-verify", false},
+		"another name of the cookie":        {scope, "www.example.com other 0.1", true},
+		"a name of a later version":         {all, base + " x", false},
 	} {
-		if got := c.a.isCurrent(c.realm); got != c.want {
-			t.Errorf("%s: isCurrent(%q) = %v", name, c.realm, got)
+		if got := c.a.isRevoked(c.realm); got != c.want {
+			t.Errorf("%s: isRevoked(%q) = %v", name, c.realm, got)
 		}
+	}
+}
+
+// While one revocation is erased, another one is made, and visitors verify again.
+func TestEraseLeavesWhatWasVerifiedAfterARevocationThatItDoesNotKnow(t *testing.T) {
+	store := newStore(t)
+	here, there := nodeOn(t, store, "account", "secret"), nodeOn(t, store, "account", "secret")
+	ctx := t.Context()
+	session := func(base string) Key[Session] {
+		b := Browser{Realm: here.Realm(ctx, base), Secret: NewID()}
+		key, s := here.SessionKey(b.Realm, NewID()), NewSession(Session{Number: "+33639980001", VerifiedAt: time.Now()})
+		if err := Put(ctx, here.Ledger, key, s, here.SessionLife(key, s, b, time.Hour, 0)); err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	lives := func(key Key[Session]) bool {
+		_, err := Get(ctx, here.Ledger, key)
+		return err == nil
+	}
+	before := session("a.example.com number-verify")
+	if err := errors.Join(here.RevokeScope(ctx, "a.example.com"), there.Refresh(ctx), here.RevokeScope(ctx, "b.example.com")); err != nil {
+		t.Fatal(err)
+	}
+	after := session("b.example.com number-verify")
+	if err := there.eraseRevoked(ctx, there.known.Load()); err != nil {
+		t.Fatal(err)
+	}
+	if lives(before) || !lives(after) {
+		t.Errorf("the session from before lives: %v, the one from after: %v", lives(before), lives(after))
+	}
+	if there.erase(ctx); !here.stored(t).Unerased {
+		t.Error("what this node does not know of is taken for erased")
+	}
+	_ = there.Refresh(ctx)
+	if there.erase(ctx); here.stored(t).Unerased || !lives(after) {
+		t.Error("after the sessions were erased they are still to be erased")
+	}
+}
+
+// A revocation that was made while an earlier one was being erased is erased next.
+func TestEraseIsNotDoneWhileThereAreNewerRevocations(t *testing.T) {
+	store := &revoking{Cache: newStore(t)}
+	n := nodeOn(t, store, "account", "secret")
+	if err := n.RevokeAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	store.amid = func() { _ = n.RevokeAll(t.Context()) }
+	n.erase(t.Context())
+	if s := n.stored(t); !s.Unerased {
+		t.Error("the second revocation is taken for erased")
+	}
+}
+
+// revoking is a cache in which something happens during a walk.
+type revoking struct {
+	cache.Cache
+	amid func()
+}
+
+// Walk implements cache.Cache.
+func (r *revoking) Walk(ctx context.Context, visit func(cache.Ref) error) error {
+	r.amid()
+	return r.Cache.Walk(ctx, visit)
+}
+
+// A node that was set up with another secret must not cost the others what they know:
+// numbers would not be found, and revoking them would end nothing.
+func TestNodeWithAnotherSecretThatStartsTwiceTakesNoKeyAway(t *testing.T) {
+	store := newStore(t)
+	right := nodeOn(t, store, "account", "secret")
+	for range 2 {
+		nodeOn(t, store, "account", "another secret")
+	}
+	if again := nodeOn(t, store, "account", "secret"); !again.finds(right) {
+		t.Error("after its restart the node finds nothing any more")
+	}
+}
+
+// A configuration that goes has one more look at the record, while the next one, which
+// has dropped the old secret, is already there.
+func TestRemovedSecretIsNotPutBackByTheConfigurationThatGoes(t *testing.T) {
+	store := newStore(t)
+	nodeOn(t, store, "account", "the old secret")
+	goes := nodeOn(t, store, "account", "the new secret", "the old secret")
+	comes := nodeOn(t, store, "account", "the new secret")
+	if err := goes.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(comes.stored(t).Keys); n != 1 {
+		t.Errorf("%d secrets open the key", n)
+	}
+}
+
+// After a reload the old configuration finishes its requests. Nobody watches for it.
+func TestConfigurationThatWasReplacedAsksBeforeItLetsAnybodyPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New(memory.Options{})
+		old, fresh := nodeOn(t, store, "account", "secret"), nodeOn(t, store, "account", "secret")
+		ctx, cancel := context.WithCancel(t.Context())
+		go old.Watch(ctx)
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		for range 2 {
+			if err := fresh.RevokeAll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			const base = "www.example.com number-verify"
+			if got, want := old.Realm(t.Context(), base), fresh.Realm(t.Context(), base); got != want {
+				t.Errorf("the old configuration has the realm %q, not %q", got, want)
+			}
+		}
+		_ = store.Close()
+	})
+}
+
+// readOnly is a cache that can be read, such as a Redis whose memory is full.
+type readOnly struct{ cache.Cache }
+
+// Replace implements cache.Cache.
+func (readOnly) Replace(context.Context, cache.Key, *cache.Record, *cache.Record) error {
+	return errCut
+}
+
+func TestCacheThatTakesNoMoreWritesStillSaysWhatWasRevoked(t *testing.T) {
+	store := newStore(t)
+	n := nodeOn(t, store, "account", "the old secret")
+	if err := n.RevokeAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	after := nodeOn(t, readOnly{store}, "account", "the new secret", "the old secret")
+	if !after.finds(n) || after.Realm(t.Context(), "www.example.com number-verify") != n.Realm(t.Context(), "www.example.com number-verify") {
+		t.Error("the node does not know what it could read")
+	}
+	if err := after.RevokeAll(t.Context()); err == nil {
+		t.Error("a revocation that could not be stored is taken for done")
+	}
+}
+
+// Two nodes revoke at the same time, and the cache loses what the first one wrote.
+func TestRevocationsOfTwoNodesAreNeverTakenForOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memory.New(memory.Options{})
+		first, second := nodeOn(t, store, "account", "secret"), nodeOn(t, store, "account", "secret")
+		before := first.stored(t).clone()
+		_ = first.RevokeAll(t.Context())
+		given := first.Realm(t.Context(), "www.example.com number-verify")
+		_ = Put(t.Context(), first.Ledger, first.sharedKey(), before, Life{Expires: time.Now().Add(time.Hour)})
+		time.Sleep(100 * time.Millisecond)
+		_ = second.RevokeAll(t.Context())
+		_ = first.Refresh(t.Context())
+		if first.Realm(t.Context(), "www.example.com number-verify") == given {
+			t.Error("what was given between the revocations outlives the second")
+		}
+		_ = store.Close()
+	})
+}
+
+func BenchmarkRealm(b *testing.B) {
+	const base = "www.example.com number-verify"
+	for name, a := range map[string]*agreed{
+		"nothing revoked": {}, "everything": {all: 1}, "this realm": {scopes: map[string]uint64{"www.example.com": 1}},
+		"another realm": {scopes: map[string]uint64{"shop.example.com": 1}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				a.realm(base)
+			}
+		})
 	}
 }

@@ -177,14 +177,24 @@ type Shared struct {
 	Sum []byte
 	// Keys are copies of the index key, each encrypted with a secret, by the id of the
 	// secret.
-	Keys map[string][]byte `json:",omitempty"`
-	// All counts the revocations of everything, Scopes those of one scope.
+	Keys map[string]EncryptedKey `json:",omitempty"`
+	// All is a number that grows with each revocation of everything, Scopes are those of
+	// one scope.
 	All    uint64            `json:",omitempty"`
 	Scopes map[string]uint64 `json:",omitempty"`
+	// Unerased says that there may be sessions from before a revocation.
+	Unerased bool `json:",omitempty"`
+}
+
+// EncryptedKey is an index key, encrypted with a secret.
+type EncryptedKey struct {
+	// Sum is the Shared.Sum of the key.
+	Sum []byte
+	Box []byte
 }
 
 func (s *Shared) clone() *Shared {
-	return &Shared{s.Sum, maps.Clone(s.Keys), s.All, maps.Clone(s.Scopes)}
+	return &Shared{s.Sum, maps.Clone(s.Keys), s.All, maps.Clone(s.Scopes), s.Unerased}
 }
 
 // equals tells whether the records say the same. Other may be nil.

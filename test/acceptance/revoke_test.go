@@ -202,6 +202,7 @@ func TestAdministratorIsToldWhatIsWrongWithARequest(t *testing.T) {
 		{"DELETE", "revoke", "", 405, "send POST"},
 		{"GET", "elsewhere", "", 404, "find, revoke and explain"},
 		{"POST", "find", "{", 400, "not understood"},
+		{"POST", "revoke", `{"all":true}}`, 400, "not understood"},
 		{"POST", "find", `{"number":"+33639980001"} {}`, 400, "not understood"},
 		{"POST", "find", `{"phone":"+33639980001"}`, 400, "not understood"},
 		{"POST", "find", `{}`, 422, "country code"},
