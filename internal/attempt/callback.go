@@ -10,13 +10,16 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
+	"github.com/numberverify/caddy-number-verify/internal/tracing"
 )
 
 // ComeBack answers a callback; query is the raw query of its address. The nonce counts
 // once, in time, and from the browser that started the attempt. From any other
 // browser it burns the attempt: somebody may have sent a visitor the operator link
 // of an attempt of their own.
-func (d *Desk) ComeBack(ctx context.Context, v *Visitor, query string) Step {
+func (d *Desk) ComeBack(ctx context.Context, v *Visitor, query string) (next Step) {
+	ctx, span := tracing.Step(ctx, "callback")
+	defer func() { endSpan(ctx, span, next) }()
 	rest, nonce, ok := d.Provider.ReadCallback(query)
 	if !ok {
 		return Problem{Code: refusal.AttemptUnknown}

@@ -9,6 +9,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
+	"github.com/numberverify/caddy-number-verify/internal/tracing"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -29,9 +30,11 @@ func pauseAfter(asked int) time.Duration {
 }
 
 // Wait takes an attempt that has come back as far as it gets now.
-func (d *Desk) Wait(ctx context.Context, v *Visitor, id string) Step {
+func (d *Desk) Wait(ctx context.Context, v *Visitor, id string) (step Step) {
+	ctx, span := tracing.Step(ctx, "wait")
+	defer func() { endSpan(ctx, span, step) }()
 	ctx = journal.WithAttempt(ctx, id)
-	step := d.Look(ctx, v, id)
+	step = d.Look(ctx, v, id)
 	if _, ok := step.(Pending); !ok {
 		return step
 	}

@@ -83,7 +83,7 @@ func (d *Desk) find(ctx context.Context, v *Visitor, terms Terms) (ledger.Entry[
 	if v.Session == "" {
 		return ledger.Entry[ledger.Session]{}, Found{}, nil
 	}
-	entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.SessionKey(v.Realm, v.Session))
+	entry, err := ledger.GetUntraced(ctx, d.Ledger, d.Ledger.SessionKey(v.Realm, v.Session))
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		return entry, Found{Unknown: true}, nil

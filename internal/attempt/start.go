@@ -11,6 +11,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/provider"
 	"github.com/numberverify/caddy-number-verify/internal/quota"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
+	"github.com/numberverify/caddy-number-verify/internal/tracing"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -30,7 +31,9 @@ type Order struct {
 // Start begins an attempt, or finds the one that the same press began a moment ago:
 // an impatient tap is not billed twice. The work goes on when the visitor's request
 // ends, since a second tap ends the first request.
-func (d *Desk) Start(ctx context.Context, o *Order) Step {
+func (d *Desk) Start(ctx context.Context, o *Order) (step Step) {
+	ctx, span := tracing.Step(ctx, "start")
+	defer func() { endSpan(ctx, span, step) }()
 	if o.Visitor.Realm == "" {
 		return Refused{Code: refusal.CacheUnavailable, Return: o.Return}
 	}

@@ -1,10 +1,13 @@
 package attempt
 
 import (
+	"context"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
+	"github.com/numberverify/caddy-number-verify/internal/tracing"
 )
 
 // Step is what comes next for a visitor: one of the types below. Whoever answers a
@@ -64,6 +67,34 @@ func (Verified) isStep()   {}
 func (Ended) isStep()      {}
 func (Problem) isStep()    {}
 func (Gone) isStep()       {}
+
+// endSpan ends the span of what led to a step; ctx is that of its attempt, if there is one.
+// The problem of a visitor who has gone is none.
+func endSpan(ctx context.Context, span tracing.Span, step Step) {
+	if _, ok := step.(Problem); ok && ctx.Err() != nil {
+		step = Gone{}
+	}
+	facts := tracing.Facts{Reference: journal.Reference(ctx)}
+	switch next := step.(type) {
+	case ToOperator: // its facts were noted
+		span.End("to_operator", tracing.Facts{})
+	case Refused:
+		span.End("refused", tracing.Facts{Code: next.Code, Reference: next.Reference})
+	case Pending:
+		span.End("pending", facts)
+	case Verified:
+		span.End("verified", facts)
+	case Ended: // the code was noted when the attempt ended
+		span.End("ended", facts)
+	case Problem:
+		facts.Code = next.Code
+		span.End("problem", facts)
+	case Gone:
+		span.End("gone", facts)
+	default: // a panic is on its way to net/http
+		span.End("panic", facts)
+	}
+}
 
 // Issued is a session and the value of its cookie.
 type Issued struct {

@@ -1,5 +1,5 @@
-// Package journal logs, counts and audits what happens to requests, attempts and
-// sessions, with one method for each event. No line holds a full number or address, a
+// Package journal logs, counts, traces and audits what happens to requests, attempts and
+// sessions, with one method for each event. No line and no span holds a full number or address, a
 // secret, or text that a remote side sent.
 //
 //   - journal.go has the events, audit.go the audit.
@@ -22,6 +22,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/internal/metrics"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
+	"github.com/numberverify/caddy-number-verify/internal/tracing"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -48,6 +49,7 @@ func (j *Journal) Decided(d metrics.Decision) { j.metrics.Decided(d) }
 
 // AttemptStarted notes that the visitor is sent to the operator.
 func (j *Journal) AttemptStarted(ctx context.Context, a *ledger.Attempt) {
+	tracing.Note(ctx, tracing.Facts{Operator: a.Operator, Reference: Reference(ctx)})
 	j.log.Info("attempt started", append(about(ctx), number(a.Number), zap.String("operator", a.Operator))...)
 }
 
@@ -144,8 +146,9 @@ func (j *Journal) NotCalled(ctx context.Context, step string, err error) refusal
 
 // StartFailed notes that a start failed; see Failed.
 func (j *Journal) StartFailed(ctx context.Context, err error) refusal.Code {
-	c := j.Failed(ctx, "start", err)
-	j.metrics.AttemptRefused(c, operatorOf(err))
+	c, operator := j.Failed(ctx, "start", err), operatorOf(err)
+	j.metrics.AttemptRefused(c, operator)
+	tracing.Note(ctx, tracing.Facts{Code: c, Operator: operator})
 	return c
 }
 
@@ -198,7 +201,7 @@ func severity(c refusal.Code, told *verifier.Error, err error) zapcore.Level {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return zapcore.DebugLevel // the visitor went away
-	case c == refusal.ProviderMisconfigured, c == refusal.ProviderUnavailable, c == refusal.CacheUnavailable:
+	case c.NeedsRepair():
 		return zapcore.ErrorLevel
 	case c == refusal.OperatorUnavailable, c == refusal.Busy, told != nil && told.Hint != "":
 		return zapcore.WarnLevel

@@ -13,6 +13,7 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
+	"github.com/numberverify/caddy-number-verify/internal/tracing"
 )
 
 // Config is what a Ledger needs.
@@ -98,7 +99,15 @@ type Entry[T any] struct {
 }
 
 // Get reads a record. The error is ErrNotFound where there is none.
-func Get[T any](ctx context.Context, l *Ledger, key Key[T]) (Entry[T], error) {
+func Get[T any](ctx context.Context, l *Ledger, key Key[T]) (entry Entry[T], err error) {
+	ctx, span := tracing.Call(ctx, "cache", "get")
+	defer func() { endSpan(span, err) }()
+	return GetUntraced(ctx, l, key)
+}
+
+// GetUntraced does what Get does and leaves no span. Every request comes here, and looking
+// for its span would be a good part of what it costs.
+func GetUntraced[T any](ctx context.Context, l *Ledger, key Key[T]) (Entry[T], error) {
 	entry := Entry[T]{Key: key}
 	rec, err := l.get(ctx, key.Key)
 	if err != nil {
@@ -248,6 +257,8 @@ func (l *Ledger) get(ctx context.Context, key cache.Key) (rec *cache.Record, err
 
 // do calls a method of the cache. Its panic becomes an error.
 func (l *Ledger) do(ctx context.Context, method string, call func(cache.Cache) error) (err error) {
+	ctx, span := tracing.Call(ctx, "cache", method)
+	defer func() { endSpan(span, err) }()
 	defer l.catch(method, &err)
 	c, err := l.cfg.Cache(ctx)
 	if err != nil {
@@ -290,4 +301,23 @@ func (l *Ledger) coded(method string, err error) error {
 		l.cfg.Failed(method)
 	}
 	return refusal.New(refusal.CacheUnavailable, err)
+}
+
+// endSpan ends the span of a call of the cache, which returned err.
+func endSpan(span tracing.Span, err error) {
+	var reached *cache.LimitError
+	switch {
+	case err == nil:
+		span.End("ok", tracing.Facts{})
+	case errors.Is(err, cache.ErrNotFound):
+		span.End("not_found", tracing.Facts{})
+	case errors.Is(err, cache.ErrConflict):
+		span.End("conflict", tracing.Facts{})
+	case errors.As(err, &reached), errors.Is(err, cache.ErrFull):
+		span.End("full", tracing.Facts{})
+	case errors.Is(err, context.Canceled):
+		span.End("canceled", tracing.Facts{})
+	default:
+		span.End("failed", tracing.Facts{Code: refusal.CacheUnavailable})
+	}
 }

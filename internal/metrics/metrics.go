@@ -39,7 +39,7 @@ var decisions = [...]string{"verified", "optional", "unprotected", "redirected",
 // verified is the outcome of an attempt that made a session.
 const verified = "verified"
 
-// results are the values of the label; see resultOf.
+// results are the values of the label; see ResultOf.
 var results = []string{"ok", "refused", "misconfigured", "failed"}
 
 var (
@@ -164,13 +164,13 @@ func (m *Metrics) operator(name string) string {
 
 // ProviderCalled notes a call to the provider, which returned err.
 func (m *Metrics) ProviderCalled(call string, took time.Duration, err error) {
-	m.calls.WithLabelValues(call, resultOf(err)).Observe(took.Seconds())
+	m.calls.WithLabelValues(call, ResultOf(err)).Observe(took.Seconds())
 }
 
-// resultOf tells how a call ended: with an answer; with a refusal because of this
+// ResultOf tells how a call ended: with an answer; with a refusal because of this
 // visitor's number, SIM or operator; with one because of the configuration; or
 // without a usable answer.
-func resultOf(err error) string {
+func ResultOf(err error) string {
 	if err == nil {
 		return "ok"
 	}

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/metrics"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
+	"github.com/numberverify/caddy-number-verify/internal/tracing"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
@@ -35,11 +38,21 @@ func (c cause) Error() string { return c.text }
 func (c cause) Is(target error) bool { return c.canceled && target == context.Canceled }
 
 // called is guarded for what asks the provider, whose time is noted.
-func (p *Provider) called(step string, call func() error) error {
+func (p *Provider) called(ctx context.Context, step string, call func(context.Context) error) error {
 	began := time.Now()
-	err := p.guarded(step, call)
+	ctx, span := tracing.Call(ctx, "provider", step)
+	err := p.guarded(step, func() error { return call(ctx) })
 	p.journal.ProviderCalled(step, time.Since(began), err)
+	span.End(metrics.ResultOf(err), tracing.Facts{Code: codeOf(err)})
 	return err
+}
+
+// codeOf returns the code for err, and "" for none.
+func codeOf(err error) refusal.Code {
+	if err == nil {
+		return ""
+	}
+	return refusal.Of(err)
 }
 
 // guarded calls the verifier. A panic becomes an error, so that it neither ends Caddy

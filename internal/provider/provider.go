@@ -63,7 +63,7 @@ func (p *Provider) Start(ctx context.Context, req verifier.StartRequest) (*verif
 	}
 	req.Token = token.Value
 	var started *verifier.Started
-	err = p.called("start", func() (err error) {
+	err = p.called(ctx, "start", func(ctx context.Context) (err error) {
 		started, err = p.verifier.Start(ctx, req)
 		return err
 	})
@@ -81,7 +81,7 @@ func (p *Provider) token(ctx context.Context) (*verifier.Token, error) {
 		return new(verifier.Token), nil
 	}
 	var token *verifier.Token
-	err := p.called("token", func() (err error) {
+	err := p.called(ctx, "token", func(ctx context.Context) (err error) {
 		token, err = source.Token(ctx)
 		return err
 	})
@@ -187,7 +187,7 @@ func (p *Provider) Callback(state verifier.State, query url.Values) (next verifi
 func (p *Provider) Result(ctx context.Context, state verifier.State) (outcome verifier.Outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ResultTime)
 	defer cancel()
-	err = p.called("result", func() (err error) {
+	err = p.called(ctx, "result", func(ctx context.Context) (err error) {
 		outcome, err = p.verifier.Result(ctx, state)
 		return err
 	})

@@ -51,6 +51,8 @@ const (
 	// mistake: the visitor caused it, and nothing else logs it. A request without
 	// a verification is none: every visitor's first request is one.
 	mistake
+	// repair: who runs the site has to do something.
+	repair
 )
 
 // meaning is everything that is known of a code.
@@ -95,13 +97,13 @@ var meanings = map[Code]meaning{
 		"Too many attempts", "There were too many attempts. Try again later."},
 	OperatorUnavailable: {http.StatusServiceUnavailable, later, fallback | network,
 		"Operator unavailable", "The mobile operator could not recognise the SIM. Use mobile data, not Wi-Fi."},
-	ProviderUnavailable: {http.StatusServiceUnavailable, later, fallback,
+	ProviderUnavailable: {http.StatusServiceUnavailable, later, fallback | repair,
 		"Verification unavailable", "Verification does not work at the moment. Try again later."},
-	ProviderMisconfigured: {http.StatusServiceUnavailable, 0, fallback,
+	ProviderMisconfigured: {http.StatusServiceUnavailable, 0, fallback | repair,
 		"Verification unavailable", "Verification is not available now."},
 	ResultTimeout: {http.StatusGatewayTimeout, 0, fallback | network,
 		"No result", "The mobile operator did not answer in time. Try again."},
-	CacheUnavailable: {http.StatusServiceUnavailable, soon, 0,
+	CacheUnavailable: {http.StatusServiceUnavailable, soon, repair,
 		"Temporarily unavailable", "The verification cannot be looked up at the moment. Try again shortly."},
 	Busy: {http.StatusServiceUnavailable, soon, 0,
 		"Busy", "Too many verifications are under way. Try again shortly."},
@@ -141,6 +143,9 @@ func (c Code) ConcernsNetwork() bool { return c.has(network) }
 
 // IsMistake tells whether the visitor has caused the refusal.
 func (c Code) IsMistake() bool { return c.has(mistake) }
+
+// NeedsRepair tells whether who runs the site has to do something.
+func (c Code) NeedsRepair() bool { return c.has(repair) }
 
 func (c Code) has(t trait) bool { return meanings[c].traits&t != 0 }
 
