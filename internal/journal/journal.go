@@ -56,23 +56,23 @@ func (j *Journal) AttemptStarted(ctx context.Context, a *ledger.Attempt) {
 // AttemptBurned notes that the attempt was burned: its callback came from another
 // browser, or not from the provider.
 func (j *Journal) AttemptBurned(ctx context.Context, a *ledger.Attempt, why string) {
-	j.metrics.AttemptRefused(refusal.BrowserMismatch, a.Operator)
+	j.metrics.AttemptRefused(ctx, refusal.BrowserMismatch, a.Operator)
 	j.log.Warn("attempt burned", append(about(ctx), code(refusal.BrowserMismatch), number(a.Number), zap.String("why", why))...)
 	j.attemptEnded(ctx, a, string(refusal.BrowserMismatch), "")
 }
 
 // NotVerified notes that the attempt ended with a refusal.
 func (j *Journal) NotVerified(ctx context.Context, a *ledger.Attempt, c refusal.Code) {
-	j.metrics.AttemptRefused(c, a.Operator)
-	j.metrics.Took(a.StartedAt)
+	j.metrics.AttemptRefused(ctx, c, a.Operator)
+	j.metrics.Took(ctx, a.StartedAt)
 	j.log.Info("not verified", append(about(ctx), code(c), number(a.Number), zap.String("operator", a.Operator))...)
 	j.attemptEnded(ctx, a, string(c), "")
 }
 
 // Verified notes that the attempt ended with a session.
 func (j *Journal) Verified(ctx context.Context, a *ledger.Attempt, s *ledger.Session) {
-	j.metrics.AttemptVerified(a.Operator)
-	j.metrics.Took(a.StartedAt)
+	j.metrics.AttemptVerified(ctx, a.Operator)
+	j.metrics.Took(ctx, a.StartedAt)
 	j.log.Info("verified", append(about(ctx), zap.String("session", s.PublicID), number(s.Number),
 		zap.String("operator", s.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))...)
 	j.attemptEnded(ctx, a, verified, s.PublicID)
@@ -107,7 +107,7 @@ func (j *Journal) Refused(ctx context.Context, c refusal.Code) {
 // LimitReached notes that a limit refused a start. Anybody can cause this as often
 // as they like, so only samples are logged.
 func (j *Journal) LimitReached(ctx context.Context, limit, e164 string, c refusal.Code) {
-	j.metrics.AttemptRefused(c, "")
+	j.metrics.AttemptRefused(ctx, c, "")
 	log, leftOut := j.sampled(limit)
 	log.Warn("start refused by a limit", append(aboutRefusal(ctx), zap.String("limit", limit), code(c), number(e164), zap.Int64("left_out", leftOut))...)
 }
@@ -131,7 +131,7 @@ func (j *Journal) CallsResumed(cause string, circuit fmt.Stringer) {
 // StartNotCalled notes that a start was refused because the provider is not called.
 func (j *Journal) StartNotCalled(ctx context.Context, err error) refusal.Code {
 	c := j.NotCalled(ctx, "start", err)
-	j.metrics.AttemptRefused(c, "")
+	j.metrics.AttemptRefused(ctx, c, "")
 	return c
 }
 
@@ -147,7 +147,7 @@ func (j *Journal) NotCalled(ctx context.Context, step string, err error) refusal
 // StartFailed notes that a start failed; see Failed.
 func (j *Journal) StartFailed(ctx context.Context, err error) refusal.Code {
 	c, operator := j.Failed(ctx, "start", err), operatorOf(err)
-	j.metrics.AttemptRefused(c, operator)
+	j.metrics.AttemptRefused(ctx, c, operator)
 	tracing.Note(ctx, tracing.Facts{Code: c, Operator: operator})
 	return c
 }
@@ -231,8 +231,8 @@ func (j *Journal) PageNotRendered(page string, err error) {
 
 // ProviderCalled notes a call to the provider that was made, and its error. Who acts on
 // the error logs it.
-func (j *Journal) ProviderCalled(call string, took time.Duration, err error) {
-	j.metrics.ProviderCalled(call, took, err)
+func (j *Journal) ProviderCalled(ctx context.Context, call string, took time.Duration, err error) {
+	j.metrics.ProviderCalled(ctx, call, took, err)
 }
 
 // CacheFailed notes the method in which the cache failed. Who acts on the error logs it.

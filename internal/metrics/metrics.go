@@ -5,11 +5,13 @@
 package metrics
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
@@ -127,22 +129,40 @@ func (m *Metrics) Register(registry prometheus.Registerer) error {
 func (m *Metrics) Decided(d Decision) { m.requests[d].Inc() }
 
 // AttemptVerified counts an attempt that made a session.
-func (m *Metrics) AttemptVerified(operator string) { m.ended(verified, operator) }
+func (m *Metrics) AttemptVerified(ctx context.Context, operator string) {
+	m.ended(ctx, verified, operator)
+}
 
 // AttemptRefused counts an attempt that ended with a refusal, or a start that was
 // refused. Operator is a cleaned name, or "" where it is not known.
-func (m *Metrics) AttemptRefused(code refusal.Code, operator string) { m.ended(string(code), operator) }
+func (m *Metrics) AttemptRefused(ctx context.Context, code refusal.Code, operator string) {
+	m.ended(ctx, string(code), operator)
+}
 
-func (m *Metrics) ended(outcome, operator string) {
-	m.attempts.WithLabelValues(outcome, m.operator(operator)).Inc()
+func (m *Metrics) ended(ctx context.Context, outcome, operator string) {
+	m.attempts.WithLabelValues(outcome, m.operator(operator)).(prometheus.ExemplarAdder).AddWithExemplar(1, exemplar(ctx))
 }
 
 // Took notes the time of a visitor in an attempt that began at that time. Records of
 // earlier versions do not know when: then it is zero, and nothing is noted.
-func (m *Metrics) Took(began time.Time) {
+func (m *Metrics) Took(ctx context.Context, began time.Time) {
 	if !began.IsZero() {
-		m.took.Observe(max(0, time.Since(began).Seconds()))
+		observe(ctx, m.took, max(0, time.Since(began)))
 	}
+}
+
+// observe notes a time, with the trace that it was taken in.
+func observe(ctx context.Context, times prometheus.Observer, took time.Duration) {
+	times.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), exemplar(ctx))
+}
+
+// exemplar leads from a metric to the trace of ctx; nil where nobody records one.
+func exemplar(ctx context.Context) prometheus.Labels {
+	span := trace.SpanContextFromContext(ctx)
+	if !span.IsSampled() {
+		return nil
+	}
+	return prometheus.Labels{"trace_id": span.TraceID().String()}
 }
 
 // operator returns the label of an operator.
@@ -163,8 +183,8 @@ func (m *Metrics) operator(name string) string {
 }
 
 // ProviderCalled notes a call to the provider, which returned err.
-func (m *Metrics) ProviderCalled(call string, took time.Duration, err error) {
-	m.calls.WithLabelValues(call, ResultOf(err)).Observe(took.Seconds())
+func (m *Metrics) ProviderCalled(ctx context.Context, call string, took time.Duration, err error) {
+	observe(ctx, m.calls.WithLabelValues(call, ResultOf(err)), took)
 }
 
 // ResultOf tells how a call ended: with an answer; with a refusal because of this

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -44,11 +45,11 @@ func TestOperatorsBeyondThirtyTwoAreOneLabel(t *testing.T) {
 	m := New()
 	for range 2 {
 		for i := range 40 {
-			m.AttemptVerified(fmt.Sprint("Operator ", i))
+			m.AttemptVerified(t.Context(), fmt.Sprint("Operator ", i))
 		}
 	}
-	m.AttemptRefused("number_mismatch", "Operator 31")
-	m.AttemptRefused("number_mismatch", "Operator 32")
+	m.AttemptRefused(t.Context(), "number_mismatch", "Operator 31")
+	m.AttemptRefused(t.Context(), "number_mismatch", "Operator 32")
 	found := series(t, m, "attempts_total")
 	own := 0
 	for labels, n := range found {
@@ -92,7 +93,7 @@ func TestProviderCallsAreToldByWhoMustAct(t *testing.T) {
 		}
 		m := New()
 		for _, err := range errs {
-			m.ProviderCalled("start", time.Second, err)
+			m.ProviderCalled(t.Context(), "start", time.Second, err)
 		}
 		found := series(t, m, "provider_request_duration_seconds")
 		if n := found["call=start result="+result+" "]; n != float64(len(errs)) || len(found) != len(providerCalls)*len(results) {
@@ -103,10 +104,48 @@ func TestProviderCallsAreToldByWhoMustAct(t *testing.T) {
 
 func TestAttemptsOfEarlierVersionsHaveNoTime(t *testing.T) {
 	m := New()
-	m.Took(time.Time{})
-	m.Took(time.Now().Add(-time.Minute))
-	m.Took(time.Now().Add(time.Minute)) // a clock was set back
+	m.Took(t.Context(), time.Time{})
+	m.Took(t.Context(), time.Now().Add(-time.Minute))
+	m.Took(t.Context(), time.Now().Add(time.Minute)) // a clock was set back
 	if found := series(t, m, "attempt_duration_seconds"); found[""] != 2 {
 		t.Errorf("%v", found)
+	}
+}
+
+// A trace that nobody keeps leads nowhere.
+func TestOnlySampledTracesAreExemplars(t *testing.T) {
+	for _, flags := range []trace.TraceFlags{0, trace.FlagsSampled} {
+		ctx := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{
+			TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}, TraceFlags: flags,
+		}))
+		m := New()
+		m.AttemptVerified(ctx, "SFR")
+		m.AttemptRefused(ctx, "number_mismatch", "SFR")
+		m.Took(ctx, time.Now())
+		m.ProviderCalled(ctx, "start", time.Second, nil)
+		registry := prometheus.NewPedanticRegistry()
+		if err := m.Register(registry); err != nil {
+			t.Fatal(err)
+		}
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		exemplars := 0
+		for _, family := range families {
+			for _, one := range family.GetMetric() {
+				if one.GetCounter().GetExemplar() != nil {
+					exemplars++
+				}
+				for _, bucket := range one.GetHistogram().GetBucket() {
+					if bucket.GetExemplar() != nil {
+						exemplars++
+					}
+				}
+			}
+		}
+		if want := 4 * int(flags); exemplars != want {
+			t.Errorf("%d exemplars with flags %d, want %d", exemplars, flags, want)
+		}
 	}
 }

@@ -42,7 +42,7 @@ func (p *Provider) called(ctx context.Context, step string, call func(context.Co
 	began := time.Now()
 	ctx, span := tracing.Call(ctx, "provider", step)
 	err := p.guarded(step, func() error { return call(ctx) })
-	p.journal.ProviderCalled(step, time.Since(began), err)
+	p.journal.ProviderCalled(ctx, step, time.Since(began), err)
 	span.End(metrics.ResultOf(err), tracing.Facts{Code: codeOf(err)})
 	return err
 }

@@ -377,3 +377,34 @@ func TestTraceAndBaggageReachTheSiteButNeitherProviderNorOperator(t *testing.T) 
 		t.Error("nothing was traced")
 	}
 }
+
+func TestMetricsOfATracedAttemptLeadToItsTraces(t *testing.T) {
+	w := onTraced(t, simulator.Options{})
+	visitor := w.Visitor()
+	visitor.ArrivesAt("/account/")
+	shown := visitor.Open("/metrics", "Accept: application/openmetrics-text; version=1.0.0").Body
+	traces := make(map[string]string)
+	for _, span := range spans(w) {
+		if isGates(span) {
+			traces[span.SpanContext.TraceID().String()] += span.Name + " "
+		}
+	}
+	found := make(map[string]string)
+	for line := range strings.Lines(shown) {
+		series, exemplar, ok := strings.Cut(strings.TrimSpace(line), ` # {trace_id="`)
+		metric, _, _ := strings.Cut(series, "{")
+		if trace, _, _ := strings.Cut(exemplar, `"`); ok && traces[trace] != "" {
+			found[metric] += traces[trace]
+		}
+	}
+	for metric, step := range map[string]string{
+		"attempts_total": "callback", "attempt_duration_seconds_bucket": "callback", "provider_request_duration_seconds_bucket": "start",
+	} {
+		if !strings.Contains(found["caddy_number_verify_"+metric], "number_verify."+step+" ") {
+			t.Errorf("%s does not lead to the %s: %v", metric, step, found)
+		}
+	}
+	if len(found) != 3 {
+		t.Errorf("traces are shown by %v", found)
+	}
+}
