@@ -14,6 +14,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/cache"
 	"github.com/numberverify/caddy-number-verify/internal/command"
 	"github.com/numberverify/caddy-number-verify/internal/gate"
+	"github.com/numberverify/caddy-number-verify/internal/journal"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/metrics"
 )
@@ -45,6 +46,8 @@ type App struct {
 	parts []command.Gate
 	// storeOf is the cache of each verifier account that takes tokens from elsewhere.
 	storeOf map[string]string
+	// outlet is nil where nobody can be told of events.
+	outlet *outlet
 }
 
 // store is a cache of this configuration: closed until the app starts.
@@ -82,6 +85,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.accounts = make(map[string]*gate.Account)
 	a.records = make(map[home]*records)
 	a.storeOf = make(map[string]string)
+	var err error
+	if a.outlet, err = newOutlet(ctx); err != nil {
+		return err
+	}
 	return metrics.Process.Register(ctx.GetMetricsRegistry())
 }
 
@@ -96,6 +103,7 @@ func (a *App) Start() error {
 }
 
 func (a *App) start() error {
+	a.outlet.open()
 	if err := a.CheckReach(); err != nil {
 		return err
 	}
@@ -169,15 +177,20 @@ func (s *store) wait(ctx context.Context) (cache.Cache, error) {
 	return nil, errNotOpen
 }
 
-// Stop leaves the caches open, since requests that still run need them.
+// Stop waits until events have been handled, while their handlers still work. It closes
+// nothing, since requests that still run need it.
 func (a *App) Stop() error {
 	a.delist()
+	a.outlet.drain()
 	return nil
 }
 
 // Cleanup lets go of the caches. Where that closes a cache, requests that still run get
 // errors from it, which refuse.
 func (a *App) Cleanup() error {
+	if dropped := a.outlet.close(); dropped > 0 {
+		journal.New(a.logger).EventsDropped(dropped, "the configuration ended before handlers had done")
+	}
 	var errs []error
 	for name, s := range a.stores {
 		if s.open.Load() == nil {

@@ -87,9 +87,9 @@ func (k guestKind) configured(raw json.RawMessage) any {
 	return module
 }
 
-// guarded calls a guest module while a configuration is read or loaded, or while a cache
-// is opened or closed. A panic becomes an error that names the module, so that it does
-// not end a Caddy that reloads. The error does not tell the panic's text, which may hold
+// guarded calls a guest module while a configuration is read or loaded, while a cache is
+// opened or closed, or when it is told of an event. A panic becomes an error that names the
+// module, so that it does not end Caddy. The error does not tell the panic's text, which may hold
 // a secret.
 func guarded[T any](module string, call func() (T, error)) (value T, err error) {
 	defer func() {

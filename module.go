@@ -6,7 +6,7 @@
 //     visitors reach its endpoints).
 //   - Options: options.go, limits.go, caddyfile.go (the directive).
 //   - Verifiers and caches: guest.go. What handlers share: app.go. What Prometheus is
-//     told of them: metrics.go.
+//     told of them: metrics.go. Events: events.go.
 //
 // Package internal/gate decides what happens to a request.
 package numberverify

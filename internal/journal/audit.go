@@ -10,8 +10,6 @@ import (
 
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
-	"github.com/numberverify/caddy-number-verify/internal/refusal"
-	"github.com/numberverify/caddy-number-verify/internal/tracing"
 )
 
 // The audit has one line for the end of each attempt, and one for each act of somebody
@@ -26,13 +24,8 @@ func (j *Journal) Audit(log *zap.Logger, hash func(e164 string) string) {
 	j.audit, j.hash = remembered.of(log), hash
 }
 
-// attemptEnded tells the span and the audit of an attempt that has just ended.
-func (j *Journal) attemptEnded(ctx context.Context, a *ledger.Attempt, outcome, session string) {
-	facts := tracing.Facts{Operator: a.Operator}
-	if outcome != verified {
-		facts.Code = refusal.Code(outcome)
-	}
-	tracing.Note(ctx, facts)
+// auditEnd writes the line of an attempt that has just ended.
+func (j *Journal) auditEnd(ctx context.Context, a *ledger.Attempt, outcome, session string) {
 	if j.audit == nil {
 		return
 	}

@@ -1,8 +1,9 @@
-// Package journal logs, counts, traces and audits what happens to requests, attempts and
-// sessions, with one method for each event. No line and no span holds a full number or address, a
-// secret, or text that a remote side sent.
+// Package journal tells what happens to requests, attempts and sessions, with one method
+// for each thing that happens: to the log, the audit, the counters, spans, and handlers of
+// events. None of them is told a full number or address, a secret, or text that a remote
+// side sent.
 //
-//   - journal.go has the events, audit.go the audit.
+//   - journal.go has the methods, audit.go the audit, events.go what handlers are told.
 //   - request.go is what the lines of one request have in common.
 //   - sample.go limits lines that anybody can cause, memory.go remembers lines by their
 //     reference.
@@ -18,6 +19,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/numberverify/caddy-number-verify/internal/events"
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
 	"github.com/numberverify/caddy-number-verify/internal/metrics"
 	"github.com/numberverify/caddy-number-verify/internal/phone"
@@ -26,7 +28,7 @@ import (
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
 
-// Journal writes to the log and the audit, and counts for Prometheus.
+// Journal writes to the log and the audit, counts for Prometheus, and emits events.
 type Journal struct {
 	log *zap.Logger
 	// audit is nil where nothing is audited; see Audit.
@@ -35,12 +37,17 @@ type Journal struct {
 	// unlogged is for lines that are only remembered.
 	unlogged *zap.Logger
 	metrics  *metrics.Metrics
+	events   *events.Hub
 	samples  sampler
 }
 
-// New returns a journal that writes to log, and counts in the metrics of the process.
+// New returns a journal that writes to log, counts in the metrics of the process, and
+// emits to its hub.
 func New(log *zap.Logger) *Journal {
-	return &Journal{log: remembered.of(log), unlogged: remembered.of(zap.NewNop()), metrics: metrics.Process}
+	return &Journal{
+		log: remembered.of(log), unlogged: remembered.of(zap.NewNop()),
+		metrics: metrics.Process, events: &events.Process,
+	}
 }
 
 // Decided notes what was decided on a request. Every request comes here, and nothing
@@ -76,6 +83,18 @@ func (j *Journal) Verified(ctx context.Context, a *ledger.Attempt, s *ledger.Ses
 	j.log.Info("verified", append(about(ctx), zap.String("session", s.PublicID), number(s.Number),
 		zap.String("operator", s.Operator), zap.Duration("took", a.ProvenAt.Sub(a.ReturnedAt)))...)
 	j.attemptEnded(ctx, a, verified, s.PublicID)
+}
+
+// attemptEnded notes what all ends of attempts have in common. Outcome is verified or a
+// code, session a public id or "".
+func (j *Journal) attemptEnded(ctx context.Context, a *ledger.Attempt, outcome, session string) {
+	facts := tracing.Facts{Operator: a.Operator}
+	if outcome != verified {
+		facts.Code = refusal.Code(outcome)
+	}
+	tracing.Note(ctx, facts)
+	j.emitEnd(ctx, a, outcome, session)
+	j.auditEnd(ctx, a, outcome, session)
 }
 
 // SessionGivenAgain notes that a browser had lost its session's cookie and got a

@@ -67,6 +67,7 @@ type Metrics struct {
 	took        prometheus.Histogram
 	calls       *prometheus.HistogramVec
 	cacheErrors *prometheus.CounterVec
+	dropped     prometheus.Counter
 
 	mu        sync.Mutex
 	operators map[string]bool
@@ -91,7 +92,10 @@ func New() *Metrics {
 			Buckets: []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25},
 		}, []string{"call", "result"}),
 		cacheErrors: counters("cache_errors_total", "Calls of the cache that failed.", "call"),
-		operators:   make(map[string]bool),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "events_dropped_total", Help: "Events that no handler was given, since handlers are too slow.",
+		}),
+		operators: make(map[string]bool),
 	}
 	for d, name := range decisions {
 		m.requests[d] = m.decided.WithLabelValues(name)
@@ -117,7 +121,7 @@ func counters(name, help string, labels ...string) *prometheus.CounterVec {
 
 // Register shows the metrics in a registry. It may be called again with the same one.
 func (m *Metrics) Register(registry prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{m.decided, m.attempts, m.took, m.calls, m.cacheErrors} {
+	for _, c := range []prometheus.Collector{m.decided, m.attempts, m.took, m.calls, m.cacheErrors, m.dropped} {
 		if err := registry.Register(c); err != nil && !errors.As(err, new(prometheus.AlreadyRegisteredError)) {
 			return err
 		}
@@ -206,3 +210,6 @@ func ResultOf(err error) string {
 
 // CacheFailed counts a call of the cache that failed.
 func (m *Metrics) CacheFailed(call string) { m.cacheErrors.WithLabelValues(call).Inc() }
+
+// EventsDropped counts events that no handler is given.
+func (m *Metrics) EventsDropped(n int) { m.dropped.Add(float64(n)) }

@@ -14,6 +14,7 @@ import (
 	_ "github.com/numberverify/caddy-number-verify"
 	"github.com/numberverify/caddy-number-verify/test/manual"
 	"github.com/numberverify/caddy-number-verify/test/stage"
+	_ "github.com/numberverify/caddy-number-verify/test/stage/guest" // handlers of events
 )
 
 // aSite is what stands around the lines of a site that a page shows alone.

@@ -25,7 +25,7 @@ var floors = [][]string{
 	{"internal/quota", "internal/provider"},
 	{"internal/journal", "internal/pages"},
 	{"internal/ledger", "internal/metrics"},
-	{"internal/tracing"},
+	{"internal/events", "internal/tracing"},
 	{"internal/refusal"},
 	{"verifier/dqe", "cache/bolt", "cache/redis"},
 	{"cache/memory", "cache/sealed"},

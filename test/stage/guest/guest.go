@@ -1,6 +1,7 @@
 // Package guest plays third parties' modules for tests: three verifiers, one of them
-// controlled by the test and one with a mistake in it, and a cache that can be made to
-// fail. Caddy knows them as test_oidc, test_scripted, test_broken and test_flaky.
+// controlled by the test and one with a mistake in it, a cache that can be made to fail,
+// and two handlers of events. Caddy knows them as test_oidc, test_scripted, test_broken,
+// test_flaky, test_listener and exec.
 package guest
 
 import "github.com/caddyserver/caddy/v2"
@@ -10,4 +11,6 @@ func init() {
 	caddy.RegisterModule(&Scripted{})
 	caddy.RegisterModule(&Broken{})
 	caddy.RegisterModule(&Flaky{})
+	caddy.RegisterModule(&Listener{})
+	caddy.RegisterModule(&Exec{})
 }
