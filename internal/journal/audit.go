@@ -72,6 +72,7 @@ type Act struct {
 
 // Revoked notes that sessions were ended by somebody who runs the site.
 func (j *Journal) Revoked(ctx context.Context, a Act) {
+	j.emitRevoked(a)
 	if j.audit != nil {
 		j.audit.Info("sessions revoked", append(j.fieldsOf(ctx, a), zap.String("act", "revoke"))...)
 	}
@@ -84,18 +85,30 @@ func (j *Journal) Searched(ctx context.Context, a Act) {
 	}
 }
 
-func (j *Journal) fieldsOf(ctx context.Context, a Act) []zap.Field {
-	fields := about(ctx)
+// scope says what kind of thing the act was done to.
+func (a Act) scope() string {
 	switch {
 	case a.Number != "":
-		fields = append(fields, zap.String("scope", "number"), zap.String("what", phone.Mask(a.Number)))
+		return "number"
+	case a.Session != "":
+		return "session"
+	case a.Realm != "":
+		return "realm"
+	default:
+		return "all"
+	}
+}
+
+func (j *Journal) fieldsOf(ctx context.Context, a Act) []zap.Field {
+	fields := append(about(ctx), zap.String("scope", a.scope()))
+	switch {
+	case a.Number != "":
+		fields = append(fields, zap.String("what", phone.Mask(a.Number)))
 		fields = append(fields, present("number_hash", j.hash(a.Number))...)
 	case a.Session != "":
-		fields = append(fields, zap.String("scope", "session"), zap.String("what", a.Session))
+		fields = append(fields, zap.String("what", a.Session))
 	case a.Realm != "":
-		fields = append(fields, zap.String("scope", "realm"), zap.String("what", a.Realm))
-	default:
-		fields = append(fields, zap.String("scope", "all"))
+		fields = append(fields, zap.String("what", a.Realm))
 	}
 	if a.Sessions >= 0 {
 		fields = append(fields, zap.Int64("sessions", a.Sessions))

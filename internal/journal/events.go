@@ -15,10 +15,11 @@ const (
 	eventVerified = "number_verify.verified"
 	eventRefused  = "number_verify.refused"
 	eventBurned   = "number_verify.burned"
+	eventRevoked  = "number_verify.revoked"
 )
 
 // Events are the names of all events.
-var Events = []string{eventVerified, eventRefused, eventBurned}
+var Events = []string{eventVerified, eventRefused, eventBurned, eventRevoked}
 
 // emit hands an event to handlers of others. Nobody waits for them.
 func (j *Journal) emit(name string, data func() map[string]any) {
@@ -52,6 +53,28 @@ func (j *Journal) emitEnd(ctx context.Context, a *ledger.Attempt, outcome, sessi
 		}
 		if session != "" {
 			data["session"] = session
+		}
+		return data
+	})
+}
+
+// emitRevoked emits the event of a revocation.
+func (j *Journal) emitRevoked(a Act) {
+	j.emit(eventRevoked, func() map[string]any {
+		data := map[string]any{"scope": a.scope()}
+		switch {
+		case a.Number != "":
+			data["number"] = phone.Mask(a.Number)
+		case a.Session != "" && a.Sessions > 0: // else it is what somebody has typed, which may be anything
+			data["session"] = a.Session
+		case a.Realm != "":
+			data["realm"] = a.Realm
+		}
+		if a.Sessions >= 0 {
+			data["sessions"] = a.Sessions
+		}
+		if a.Failed {
+			data["failed"] = true
 		}
 		return data
 	})

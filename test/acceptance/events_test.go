@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
+	numberverify "github.com/numberverify/caddy-number-verify"
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
 	"github.com/numberverify/caddy-number-verify/internal/events"
 	"github.com/numberverify/caddy-number-verify/test/stage"
@@ -138,6 +139,36 @@ func TestEventsTellWhatHappenedInWordsThatMayBeLogged(t *testing.T) {
 	}
 	for secret := range w.Secrets.In(text) {
 		t.Errorf("events tell the secret %q", secret)
+	}
+}
+
+func TestEventsTellWhatAnAdministratorEnds(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	h := hear(t, nil)
+	w.LoadWith(listening("all"), heardSite)
+	w.Visitor().ArrivesAt("/account/")
+	h.is(t, "all number_verify.verified verified")
+	session := fmt.Sprint(h.data[0]["session"])
+	for _, body := range []string{
+		`{"session":"` + session + `"}`, `{"session":"000000000000"}`, `{"number":"+33639980001"}`, `{"realm":"127.0.0.1"}`, `{"all":true}`,
+		`{"realm":"elsewhere.example"}`, `{"number":"+33"}`, `{}`, // nothing is revoked
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/number-verify/revoke", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		if err := (numberverify.Admin{}).Routes()[0].Handler.ServeHTTP(httptest.NewRecorder(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Stop()
+	wants := []map[string]any{
+		{"scope": "session", "session": session, "sessions": int64(1)},
+		{"scope": "session", "sessions": int64(0)},
+		{"scope": "number", "number": "+33 6 •• •• •• 01", "sessions": int64(0)},
+		{"scope": "realm", "realm": "127.0.0.1"},
+		{"scope": "all"},
+	}
+	if !slices.EqualFunc(h.data[1:], wants, maps.Equal) {
+		t.Errorf("heard %v, want %v", h.data[1:], wants)
 	}
 }
 

@@ -60,6 +60,9 @@ func everyEvent() map[string][]string {
 	j.NotVerified(ctx, new(ledger.Attempt), refusal.NumberMismatch)
 	j.AttemptFailed(ctx, new(ledger.Attempt), context.DeadlineExceeded)
 	j.AttemptBurned(ctx, new(ledger.Attempt), "another browser came back")
+	j.Revoked(ctx, journal.Act{Number: "+33639980001", Sessions: 1})
+	j.Revoked(ctx, journal.Act{Session: "a1b2c3d4e5f6", Sessions: 1})
+	j.Revoked(ctx, journal.Act{Realm: "www.example.com", Sessions: -1, Failed: true})
 	q.Run()
 	events.Process.Close(q)
 	return found
