@@ -374,6 +374,9 @@ func (a *App) targets(q *adminQuery) (targets []gate.Target, err error) {
 		number, err := q.e164()
 		return []gate.Target{{Number: number}}, err
 	case adminQuery{Session: q.Session}:
+		if !ledger.IsPublicID(q.Session) { // it would stand in the audit
+			return nil, wrong(http.StatusBadRequest, "this is no session; write its public id, like a1b2c3d4e5f6")
+		}
 		return []gate.Target{{Session: q.Session}}, nil
 	case adminQuery{Realm: q.Realm}:
 		scopes, err := a.scopesOf(q.Realm)

@@ -126,10 +126,7 @@ func (a *App) start() error {
 		account.Watch(a.ctx)
 	}
 	// Only now, since Caddy may serve the registry while handlers are provisioned.
-	if err := a.ctx.GetMetricsRegistry().Register(a.state()); err != nil {
-		return err
-	}
-	return nil
+	return a.ctx.GetMetricsRegistry().Register(a.state())
 }
 
 // Gates implements command.App.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"encoding/hex"
+	"strings"
 
 	"github.com/numberverify/caddy-number-verify/cache"
 )
@@ -40,6 +41,12 @@ func keyIn(realm string, key cache.Key) cache.Key {
 
 // publicIDLength is the number of bytes in a PublicID.
 const publicIDLength = 6
+
+// IsPublicID tells whether s could be the PublicID of a session.
+func IsPublicID(s string) bool {
+	b, err := hex.DecodeString(s)
+	return err == nil && len(b) == publicIDLength && strings.ToLower(s) == s
+}
 
 // PublicID names the session of that key in logs and for administrators. It opens
 // nothing: it is the beginning of the name under which caches store the session.
