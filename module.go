@@ -320,7 +320,7 @@ func (h *Handler) guard(w http.ResponseWriter, r *http.Request, visit *gate.Visi
 		visit.SetVary(w.Header())
 		return next.ServeHTTP(w, r)
 	case h.PassErrors && verdict.Location == "":
-		h.gate.LogRefusal(r, verdict)
+		h.gate.NoteRefusal(r, visit, verdict)
 		verdict.SetHeaders(w.Header())
 		if repl != nil {
 			repl.Set("http.number_verify.code", string(verdict.Code))

@@ -6,7 +6,7 @@
 //     admitted), start.go.
 //   - The way back: callback.go, result.go, end.go.
 //   - A session: session.go, grant.go (a session that got lost is given again),
-//     signout.go.
+//     loop.go (browsers that go in circles), signout.go.
 package attempt
 
 import (

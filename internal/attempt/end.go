@@ -76,6 +76,6 @@ func (d *Desk) afterEnd(ctx context.Context, v *Visitor, id string, a *ledger.At
 	case a.ReturnedAt.IsZero() && a.Outcome == string(refusal.AttemptExpired):
 		return Problem{refusal.AttemptExpired, id}
 	default:
-		return Ended{Return: back, UnknownSession: found.Unknown}
+		return Ended{Return: back, UnknownSession: found.Misfit == Unknown}
 	}
 }

@@ -23,12 +23,33 @@ const (
 func (d *Desk) recordSuccess(ctx context.Context, v *Visitor, grant *ledger.Grant, older []cache.Ref) {
 	b := v.browser()
 	err := errors.Join(
-		ledger.Put(ctx, d.Ledger, d.Ledger.GrantKey(b), grant, d.Ledger.GrantLife(grant, b, grantTTL)),
+		d.putGrant(ctx, b, grant),
 		d.Ledger.Remove(ctx, d.Ledger.RefusalKey(b).Ref()),
 		d.Ledger.Remove(ctx, older...),
 	)
 	if err != nil {
 		d.Journal.NotDone(ctx, "browser's earlier state not cleared", err)
+	}
+}
+
+// putGrant stores the grant of a success. It goes on to know which sessions of the
+// browser were turned down a moment ago.
+func (d *Desk) putGrant(ctx context.Context, b ledger.Browser, grant *ledger.Grant) error {
+	key := d.Ledger.GrantKey(b)
+	for {
+		earlier, err := ledger.Get(ctx, d.Ledger, key)
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			return err
+		}
+		next := *grant
+		next.Fresh = grant.Session.PublicID
+		if earlier.Value != nil {
+			next.TurnedDown, next.Misfit = earlier.Value.TurnedDown, earlier.Value.Misfit
+		}
+		_, err = ledger.Swap(ctx, d.Ledger, earlier, &next, d.Ledger.GrantLife(&next, b, grantTTL))
+		if !errors.Is(err, ledger.ErrConflict) {
+			return err
+		}
 	}
 }
 
@@ -53,10 +74,10 @@ func (d *Desk) GiveAgain(ctx context.Context, v *Visitor, terms Terms) (*Issued,
 			return nil, d.Journal.Failed(ctx, "session", err)
 		}
 		grant := entry.Value
-		if !d.suits(v, grant.Session) || isTooOld(grant.Session, terms, time.Now()) {
+		if d.other(v, grant.Session) != "" || isTooOld(grant.Session, terms, time.Now()) {
 			return nil, ""
 		}
-		if grant.Given >= maxGiven || (grant.Given > 0 && v.Session == "") {
+		if grant.Given >= maxGiven || dropsCookies(v, grant) {
 			return nil, refusal.CookiesRequired
 		}
 		issued, err := d.give(ctx, v, entry)
@@ -91,6 +112,7 @@ func (d *Desk) give(ctx context.Context, v *Visitor, entry ledger.Entry[ledger.G
 	if err != nil {
 		return nil, err
 	}
+	given.Fresh = session.PublicID
 	_, err = ledger.Get(ctx, d.Ledger, d.Ledger.AttemptKey(v.Realm, given.Attempt))
 	if err == nil {
 		_, err = ledger.Swap(ctx, d.Ledger, entry, &given, ledger.Life{Expires: entry.Record.Expires, Tags: entry.Record.Tags})

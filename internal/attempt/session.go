@@ -55,9 +55,9 @@ func (d *Desk) Lenient() Terms {
 type Found struct {
 	// Session is the session that lets the visitor pass, or nil.
 	Session *ledger.Session
-	// Unknown says that the visitor's cookie names a session that does not exist. A
-	// parallel tab may just have replaced it.
-	Unknown bool
+	// Misfit is why there is none. If it is Unknown, a parallel tab may just have
+	// replaced the session.
+	Misfit Misfit
 }
 
 // UseSession finds the session that lets the visitor pass on these terms, and notes
@@ -81,24 +81,35 @@ func (d *Desk) Peek(ctx context.Context, v *Visitor, terms Terms) (Found, error)
 
 func (d *Desk) find(ctx context.Context, v *Visitor, terms Terms) (ledger.Entry[ledger.Session], Found, error) {
 	if v.Session == "" {
-		return ledger.Entry[ledger.Session]{}, Found{}, nil
+		return ledger.Entry[ledger.Session]{}, Found{Misfit: NoCookie}, nil
 	}
 	entry, err := ledger.GetUntraced(ctx, d.Ledger, d.Ledger.SessionKey(v.Realm, v.Session))
-	switch {
-	case errors.Is(err, ledger.ErrNotFound):
-		return entry, Found{Unknown: true}, nil
-	case err != nil:
-		return entry, Found{}, err // fail closed
-	case !d.suits(v, entry.Value):
-		return entry, Found{}, nil
-	case d.isKeptAsAsked(entry, terms):
-		return entry, Found{Session: entry.Value}, nil
+	if errors.Is(err, ledger.ErrNotFound) {
+		return entry, Found{Misfit: Unknown}, nil
 	}
-	now := time.Now()
-	if isTooOld(entry.Value, terms, now) || (terms.SessionIdle > 0 && now.Sub(entry.Record.Touched) >= terms.SessionIdle) {
-		return entry, Found{}, nil
+	if err != nil {
+		return entry, Found{}, err // fail closed
+	}
+	if misfit := d.misfit(v, entry, terms); misfit != "" {
+		return entry, Found{Misfit: misfit}, nil
 	}
 	return entry, Found{Session: entry.Value}, nil
+}
+
+// misfit tells why a session does not let the visitor pass on these terms.
+func (d *Desk) misfit(v *Visitor, entry ledger.Entry[ledger.Session], terms Terms) Misfit {
+	if other := d.other(v, entry.Value); other != "" || d.isKeptAsAsked(entry, terms) {
+		return other
+	}
+	now := time.Now()
+	switch {
+	case isTooOld(entry.Value, terms, now):
+		return TooOld
+	case terms.SessionIdle > 0 && now.Sub(entry.Record.Touched) >= terms.SessionIdle:
+		return TooIdle
+	default:
+		return ""
+	}
 }
 
 // isKeptAsAsked tells whether the terms ask for no more than a live record, which the
@@ -109,20 +120,28 @@ func (d *Desk) isKeptAsAsked(entry ledger.Entry[ledger.Session], terms Terms) bo
 		!entry.Record.Expires.After(entry.Value.VerifiedAt.Add(terms.SessionTTL))
 }
 
-// suits tells whether a verification is of the account, of an accepted country, and of
-// the visitor's known number if the site knows it.
-func (d *Desk) suits(v *Visitor, s *ledger.Session) bool {
+// other tells why a verification is not one of the account, of an accepted country, and
+// of the visitor's known number if the site knows it.
+func (d *Desk) other(v *Visitor, s *ledger.Session) Misfit {
 	switch {
-	case s.Account != d.Account, !d.accepts(s.Region):
-		return false
-	case !d.KnowsNumbers:
-		return true
-	case v.Number == s.Number:
-		return v.Number != ""
+	case s.Account != d.Account:
+		return OtherAccount
+	case !d.accepts(s.Region):
+		return OtherCountry
+	case d.KnowsNumbers && !d.isNumber(v, s.Number):
+		return OtherNumber
 	default:
-		n, code := d.ParseNumber(v.Number)
-		return code == "" && n.E164 == s.Number
+		return ""
 	}
+}
+
+// isNumber tells whether the visitor's number, as the site knows it, is this one.
+func (d *Desk) isNumber(v *Visitor, e164 string) bool {
+	if v.Number == e164 {
+		return v.Number != ""
+	}
+	n, code := d.ParseNumber(v.Number)
+	return code == "" && n.E164 == e164
 }
 
 func isTooOld(s *ledger.Session, terms Terms, now time.Time) bool {

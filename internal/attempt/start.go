@@ -29,13 +29,23 @@ type Order struct {
 }
 
 // Start begins an attempt, or finds the one that the same press began a moment ago:
-// an impatient tap is not billed twice. The work goes on when the visitor's request
-// ends, since a second tap ends the first request.
+// an impatient tap is not billed twice. A browser that goes in circles is stopped. The
+// work goes on when the visitor's request ends, since a second tap ends the first
+// request.
 func (d *Desk) Start(ctx context.Context, o *Order) (step Step) {
 	ctx, span := tracing.Step(ctx, "start")
 	defer func() { endSpan(ctx, span, step) }()
 	if o.Visitor.Realm == "" {
 		return Refused{Code: refusal.CacheUnavailable, Return: o.Return}
+	}
+	recent, err := d.Recent(ctx, o.Visitor)
+	if err != nil {
+		return Refused{Code: d.Journal.StartFailed(ctx, err), Return: o.Return}
+	}
+	if stopped := recent.Stopped; stopped != nil {
+		d.Journal.StartStopped(ctx, stopped.Code)
+		stopped.Return = o.Return
+		return *stopped
 	}
 	press := d.presses.do(ctx, d.pressKey(o).Key, func() *ledger.Press {
 		return d.press(context.WithoutCancel(ctx), o)

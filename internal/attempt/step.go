@@ -30,6 +30,17 @@ type (
 		RetryAt time.Time
 	}
 
+	// Stopped: no attempt was begun, since routes turned down what the visitor's
+	// browser was given, again and again. With CookiesRequired it is the browser
+	// that must change, else the configuration. After RetryAt the visitor may
+	// start.
+	Stopped struct {
+		Code refusal.Code
+		// ID is that of the browser's last attempt.
+		ID, Return string
+		RetryAt    time.Time
+	}
+
 	// Pending: the visitor waits for the result of the attempt of that id.
 	Pending struct{ ID, Return string }
 
@@ -45,7 +56,8 @@ type (
 	// while that is remembered.
 	Ended struct {
 		Return string
-		// UnknownSession is Found.Unknown of the visitor's session cookie.
+		// UnknownSession says that the visitor's cookie names a session that is
+		// Unknown.
 		UnknownSession bool
 	}
 
@@ -62,6 +74,7 @@ type (
 
 func (ToOperator) isStep() {}
 func (Refused) isStep()    {}
+func (Stopped) isStep()    {}
 func (Pending) isStep()    {}
 func (Verified) isStep()   {}
 func (Ended) isStep()      {}

@@ -27,10 +27,13 @@ type Verdict struct {
 	Reference string
 
 	origin *origin
+	// misfit is why the visitor's session does not let the request pass; "" where
+	// that plays no part.
+	misfit attempt.Misfit
 }
 
-func refuse(code refusal.Code, o *origin) Verdict {
-	return Verdict{Code: code, Status: code.Status(), Reference: ledger.NewReference(), origin: o}
+func refuse(code refusal.Code) Verdict {
+	return Verdict{Code: code, Status: code.Status(), Reference: ledger.NewReference()}
 }
 
 // Check decides on a request of a protected route.
@@ -44,31 +47,42 @@ func (g *Gate) Check(r *http.Request, v *Visit, route attempt.Terms) Verdict {
 		visitor.Realm = g.desk.Ledger.Realm(r.Context(), o.realm)
 	}
 	found, err := g.desk.UseSession(r.Context(), &visitor, route)
+	var verdict Verdict
 	switch {
 	case err != nil:
-		verdict := refuse(refusal.CacheUnavailable, o) // fail closed
+		verdict = refuse(refusal.CacheUnavailable) // fail closed
 		g.journal.LookupFailed(g.context(r, verdict), err)
-		return verdict
 	case found.Session != nil:
-		return Verdict{Session: found.Session, origin: o}
+		verdict = Verdict{Session: found.Session}
 	case g.cfg.KnownNumber != nil && visitor.Number == "":
-		return refuse(refusal.NumberUnknown, o)
-	case !v.isNavigation(r.Header):
-		return g.refuseScript(r, &visitor, o)
-	case !v.isSafe():
-		return refuse(refusal.VerificationRequired, o)
+		verdict = refuse(refusal.NumberUnknown)
 	default:
-		location := g.formURL(requestReturn(v.url, g.cfg.Path), g.ageLimit(route), found.Unknown)
-		return Verdict{Location: location, Status: http.StatusSeeOther, origin: o}
+		verdict = g.turnAway(r, v, &visitor, route, found.Misfit)
+		verdict.misfit = found.Misfit
+	}
+	verdict.origin = o
+	return verdict
+}
+
+// turnAway decides what a visitor gets in place of a route that turns his session down.
+func (g *Gate) turnAway(r *http.Request, v *Visit, visitor *attempt.Visitor, route attempt.Terms, why attempt.Misfit) Verdict {
+	switch {
+	case !v.isNavigation(r.Header):
+		return g.refuseScript(r, visitor)
+	case !v.isSafe():
+		return refuse(refusal.VerificationRequired)
+	default:
+		location := g.formURL(requestReturn(v.url, g.cfg.Path), g.ageLimit(route, why), why == attempt.Unknown)
+		return Verdict{Location: location, Status: http.StatusSeeOther}
 	}
 }
 
 // refuseScript refuses a request that cannot be sent to the form, with the visitor's last
 // refusal while that is remembered. The status is that of an unverified request.
-func (g *Gate) refuseScript(r *http.Request, visitor *attempt.Visitor, o *origin) Verdict {
-	verdict := refuse(refusal.VerificationRequired, o)
+func (g *Gate) refuseScript(r *http.Request, visitor *attempt.Visitor) Verdict {
+	verdict := refuse(refusal.VerificationRequired)
 	if last := g.desk.Refusal(r.Context(), visitor); last.Code != "" {
-		verdict = refuse(refusal.Code(last.Code), o)
+		verdict = refuse(refusal.Code(last.Code))
 		verdict.Reference = cmp.Or(last.Reference, verdict.Reference)
 	}
 	return verdict
@@ -84,12 +98,16 @@ func (g *Gate) misdirected(r *http.Request, v *Visit) Verdict {
 }
 
 // ageLimit returns the age limit of a route if it is stricter than that of the form;
-// otherwise 0.
-func (g *Gate) ageLimit(route attempt.Terms) time.Duration {
-	if route.SessionTTL < g.sessionTTL() && (route.MaxAge == 0 || route.SessionTTL < route.MaxAge) {
-		return route.SessionTTL
+// otherwise 0. A session that was idle for too long is at least as old.
+func (g *Gate) ageLimit(route attempt.Terms, why attempt.Misfit) time.Duration {
+	limit := route.MaxAge
+	if route.SessionTTL < g.sessionTTL() && (limit == 0 || route.SessionTTL < limit) {
+		limit = route.SessionTTL
 	}
-	return route.MaxAge
+	if why == attempt.TooIdle && (limit == 0 || route.SessionIdle < limit) {
+		limit = route.SessionIdle
+	}
+	return limit
 }
 
 // formURL returns the form's address. It carries the route's age limit, so that the
@@ -109,11 +127,11 @@ func (g *Gate) formURL(back string, maxAge time.Duration, unknownSession bool) s
 
 // Refuse writes the answer to a request that may not pass.
 func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, v *Visit, verdict Verdict) {
+	g.NoteRefusal(r, v, verdict)
 	if verdict.Location != "" {
 		g.redirect(w, verdict.Location)
 		return
 	}
-	g.LogRefusal(r, verdict)
 	r = r.WithContext(g.context(r, verdict))
 	if verdict.Code == "" || verdict.origin == nil || !v.isNavigation(r.Header) {
 		g.problemJSON(w, r, verdict.Status, verdict.Code)
@@ -122,10 +140,16 @@ func (g *Gate) Refuse(w http.ResponseWriter, r *http.Request, v *Visit, verdict 
 	g.problemPage(w, r, verdict.Code, g.refererReturn(r, verdict.origin))
 }
 
-// LogRefusal logs that verdict refuses a request. Refuse calls it by itself.
-func (g *Gate) LogRefusal(r *http.Request, verdict Verdict) {
+// NoteRefusal notes that verdict turns a request away. Refuse calls it by itself.
+func (g *Gate) NoteRefusal(r *http.Request, v *Visit, verdict Verdict) {
+	ctx := g.context(r, verdict)
+	if verdict.misfit != "" {
+		visitor := g.visitor(r, v, verdict.origin)
+		visitor.Realm = g.desk.Ledger.Realm(ctx, verdict.origin.realm)
+		g.desk.TurnDown(ctx, &visitor, verdict.misfit)
+	}
 	if verdict.Code.IsMistake() {
-		g.journal.Refused(g.context(r, verdict), verdict.Code)
+		g.journal.Refused(ctx, verdict.Code)
 	}
 }
 

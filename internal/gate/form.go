@@ -27,14 +27,24 @@ func (x *exchange) form() {
 		x.problemPage(x.w, x.r, refusal.CacheUnavailable, back)
 		return
 	}
-	data := pages.Data{Return: back}
-	if found.Session != nil && query.Get("resume") != "" {
-		x.goOn(back)
+	recent, err := x.desk.Recent(x.r.Context(), &x.visitor)
+	if err != nil {
+		x.problemPage(x.w, x.r, x.journal.Failed(x.r.Context(), "session", err), back)
 		return
 	}
-	if found.Session != nil {
+	if recent.Stopped != nil {
+		recent.Stopped.Return = back
+		x.answer(*recent.Stopped)
+		return
+	}
+	data := pages.Data{Return: back}
+	switch {
+	case found.Session != nil && query.Get("resume") != "":
+		x.goOn(back)
+		return
+	case found.Session != nil && !recent.TurnedDown:
 		data.ContinueURL = back
-	} else if x.visit.method == http.MethodGet && x.givenAgain(terms, back) {
+	case found.Session == nil && x.visit.method == http.MethodGet && x.givenAgain(terms, back):
 		return
 	}
 	if code := x.fillKnown(&data); code != "" {
@@ -62,6 +72,20 @@ func (x *exchange) givenAgain(terms attempt.Terms, back string) bool {
 	default:
 		return false
 	}
+}
+
+// stopped answers a browser that goes in circles.
+func (x *exchange) stopped(stopped attempt.Stopped) {
+	code, retry := stopped.Code, time.Until(stopped.RetryAt)
+	x.about(journal.WithAttempt(x.r.Context(), stopped.ID))
+	x.noteRefusal(code)
+	if wantsJSON(x.r) {
+		x.problemJSONRetry(x.w, x.r, code.Status(), code, retry)
+		return
+	}
+	x.page(x.w, x.r, pages.Problem, code.Status(), pages.Data{
+		Code: string(code), Return: stopped.Return, RetryAfter: retry, TurnedDown: code != refusal.CookiesRequired,
+	})
 }
 
 // refuseHere shows the page of a problem in place of the form.

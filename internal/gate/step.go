@@ -17,6 +17,8 @@ func (x *exchange) answer(step attempt.Step) {
 		x.sendTo(next.URL)
 	case attempt.Refused:
 		x.startRefused(next)
+	case attempt.Stopped:
+		x.stopped(next)
 	case attempt.Verified:
 		if next.Issued != nil {
 			x.setSessionCookie(next.Issued)

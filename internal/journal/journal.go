@@ -103,6 +103,19 @@ func (j *Journal) SessionGivenAgain(ctx context.Context, s *ledger.Session) {
 	j.log.Info("session given once more", append(about(ctx), zap.String("session", s.PublicID))...)
 }
 
+// GoesInCircles notes that a browser was given sessions again and again, within a
+// minute, and that a route turned each of them down. Somebody has to mend the
+// configuration.
+func (j *Journal) GoesInCircles(ctx context.Context, s *ledger.Session, cause, hint string) {
+	j.log.Error("verified again and again, and turned down", append(about(ctx), code(refusal.ProviderMisconfigured),
+		number(s.Number), zap.String("cause", cause), zap.String("hint", hint))...)
+}
+
+// StartStopped notes that a browser that goes in circles was not verified again.
+func (j *Journal) StartStopped(ctx context.Context, c refusal.Code) {
+	j.metrics.AttemptRefused(ctx, c, "")
+}
+
 // SignedOut notes how many sessions of a browser were ended. PublicID is that of the
 // session whose cookie the request carried, or "".
 func (j *Journal) SignedOut(ctx context.Context, sessions int, publicID string) {

@@ -165,6 +165,13 @@ type Grant struct {
 	Session *Session
 	// Given counts how often the session was given again.
 	Given int
+	// Fresh is the public id of the session that was given last, until a route turns
+	// it down.
+	Fresh string `json:",omitempty"`
+	// TurnedDown are the times of the last sessions that a route turned down, the
+	// latest last, and Misfit is why it did with that one.
+	TurnedDown []time.Time `json:",omitempty"`
+	Misfit     string      `json:",omitempty"`
 }
 
 // Claim notes that a token has served an attempt and must serve no other.

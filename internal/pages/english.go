@@ -16,6 +16,7 @@ var english = &texts{
 		Continue:  "Continue",
 		WhatToDo:  "What you can do",
 		Again:     "Start again",
+		Back:      "Back to the site",
 		Fallback:  "Use another way",
 		WaitTitle: "One moment, please",
 		WaitText:  "Your operator is confirming your number. This page moves on by itself.",
@@ -42,6 +43,11 @@ var english = &texts{
 		"There is no page here",
 		"The address may be mistyped, or out of date.",
 		[]string{"Go back to the page that you came from, or start again."},
+	},
+	turnedDown: problem{
+		"This site asks again and again",
+		"Your number is confirmed, but this site does not take that for an answer. You did nothing wrong: it is the site that has to be mended.",
+		[]string{"Go back to the site, and try again later.", "If it happens again, tell the site."},
 	},
 	problems: map[string]problem{
 		"verification_required": {

@@ -16,6 +16,7 @@ var french = &texts{
 		Continue:  "Continuer",
 		WhatToDo:  "Ce que vous pouvez faire",
 		Again:     "Recommencer",
+		Back:      "Retour au site",
 		Fallback:  "Utiliser un autre moyen",
 		WaitTitle: "Un instant, s’il vous plaît",
 		WaitText:  "Votre opérateur confirme votre numéro. Cette page avance toute seule.",
@@ -42,6 +43,11 @@ var french = &texts{
 		"Il n’y a pas de page ici",
 		"L’adresse est peut-être mal saisie, ou n’est plus valable.",
 		[]string{"Revenez à la page d’où vous venez, ou recommencez."},
+	},
+	turnedDown: problem{
+		"Ce site redemande sans cesse",
+		"Votre numéro est confirmé, mais ce site ne s’en contente pas. Vous n’y êtes pour rien\u00a0: c’est le site qui doit être corrigé.",
+		[]string{"Retournez au site et réessayez plus tard.", "Si cela se reproduit, signalez-le au site."},
 	},
 	problems: map[string]problem{
 		"verification_required": {

@@ -70,6 +70,9 @@ type Data struct {
 	Reference string
 	// Status is the HTTP status of the answer.
 	Status int
+	// TurnedDown says that the visitor was verified, but the site turns that down: the
+	// page then says so in place of what Code means.
+	TurnedDown bool
 	// Known says that the site knows the number: the form then shows Masked and
 	// has no field.
 	Known bool
@@ -262,7 +265,7 @@ func (p *Pages) view(name Name, data Data) view {
 	v := p.site
 	v.Data = data
 	v.Words = in.wordsFor(v.Recipient)
-	v.Problem = in.problem(name, data.Code)
+	v.Problem = in.problem(name, data)
 	v.Title = in.title(name, data)
 	v.Intro = in.intro(v.Brand)
 	v.Kept = in.kept(v.Brand, data.SessionTTL)

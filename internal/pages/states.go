@@ -37,6 +37,9 @@ func States(base string) []State {
 	pending.RefreshURL, pending.RefreshAfter = base+"/wait/sample", time.Hour // the page is to stay
 	done.Done, done.RefreshURL, done.RefreshAfter = true, sample.Return, time.Hour
 	nowhere.Status = http.StatusNotFound
+	turnedDown := plain
+	turnedDown.TurnedDown, turnedDown.RetryAfter = true, time.Minute
+	turnedDown.Code, turnedDown.Status = string(refusal.ProviderMisconfigured), refusal.ProviderMisconfigured.Status()
 	states := []State{
 		{string(Form), "the form", Form, plain},
 		{string(Form) + ".known", "the form, where the site knows the number", Form, known},
@@ -44,6 +47,7 @@ func States(base string) []State {
 		{string(Wait), "the result is awaited", Wait, pending},
 		{string(Wait) + ".done", "the number is verified", Wait, done},
 		{string(Problem), "an address without a page", Problem, nowhere},
+		{string(Problem) + ".turned-down", "the site turns every verification down", Problem, turnedDown},
 	}
 	for _, code := range refusal.Codes() {
 		refused := plain

@@ -12,6 +12,8 @@ type texts struct {
 	words    words
 	nowhere  problem            // for an address without a page
 	problems map[string]problem // by code
+	// turnedDown is for a visitor who was verified in vain
+	turnedDown problem
 
 	thisSite string // if there is no brand
 	aService string // if the recipient has no name
@@ -47,6 +49,7 @@ type words struct {
 	Continue  string // the link to go on with
 	WhatToDo  string // heading of the advice
 	Again     string // the link to the form
+	Back      string // the link to the site's first page
 	Fallback  string // the link to FallbackURL
 	WaitTitle string // heading while the result is awaited
 	WaitText  string // what happens meanwhile
@@ -60,23 +63,25 @@ type words struct {
 // problem returns the text for the code of a page. A code without a text gets that
 // of provider_misconfigured, "not available now". A problem page without a code is
 // for an address without a page.
-func (t *texts) problem(name Name, code string) problem {
-	if code == "" && name != Problem {
+func (t *texts) problem(name Name, data Data) problem {
+	switch p, ok := t.problems[data.Code]; {
+	case data.Code == "" && name != Problem:
 		return problem{}
-	}
-	if code == "" {
+	case data.Code == "":
 		return t.nowhere
-	}
-	if p, ok := t.problems[code]; ok {
+	case data.TurnedDown:
+		return t.turnedDown
+	case ok:
 		return p
+	default:
+		return t.problems["provider_misconfigured"]
 	}
-	return t.problems["provider_misconfigured"]
 }
 
 func (t *texts) title(name Name, data Data) string {
 	switch {
 	case name == Problem:
-		return t.problem(name, data.Code).Title
+		return t.problem(name, data).Title
 	case name == Wait && data.Done:
 		return t.words.DoneTitle
 	case name == Wait:

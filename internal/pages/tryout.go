@@ -25,7 +25,9 @@ func (p *Pages) tryOut(name Name) error {
 			bare.Code, full.Code = string(code), string(code)
 			full.Known, full.Done, full.ContinueURL, full.RetryAfter = true, true, "/account", time.Minute
 			full.Reference = "K7Q2M9PX"
-			for _, data := range []Data{bare, full} {
+			turnedDown := bare
+			turnedDown.TurnedDown = true
+			for _, data := range []Data{bare, full, turnedDown} {
 				page, err := p.Render(name, data)
 				if err != nil {
 					return fmt.Errorf("%w; docs/pages.md lists what templates get", err)
