@@ -228,3 +228,23 @@ func TestPagesFitASmallScreenInBothLanguagesAndColourSchemes(t *testing.T) {
 		}
 	}
 }
+
+// The first loss is made good, as far as a browser lets it.
+func TestBrowserThatDropsTheSessionCookieIsToldWhyAndNotAskedAgain(t *testing.T) {
+	w, site := newStage(t, "http", "")
+	w.LoadWith("", site+` {
+		bind 127.0.0.1
+		header >Set-Cookie ^number-verify= dropped=
+		number_verify {
+			public_url `+site+`
+			VERIFIER
+		}
+		reverse_proxy UPSTREAM
+	}`)
+	ctx := profile(t)
+	run(t, ctx, chromedp.Navigate(site+"/account/"), confirm("06 39 98 00 01"), endsWithCode("cookies_required"))
+	run(t, ctx, chromedp.Click(`main .button`, chromedp.ByQuery), endsWithCode("cookies_required"))
+	if n, arrived := w.Starts(), len(w.Upstream.Take()); n != 1 || arrived != 0 {
+		t.Errorf("billed %d times, and %d requests arrived", n, arrived)
+	}
+}
