@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -40,6 +41,10 @@ func NewFleet(t testing.TB, options simulator.Options, n int, site, cache string
 			node := f.Nodes[int(f.next.Load())%len(f.Nodes)]
 			r.SetURL(&url.URL{Scheme: "http", Host: node.Addr})
 			r.Out.Host = r.In.Host
+			if r.Out.Body != nil { // or an answer that comes before all is sent may be cut short
+				body, _ := io.ReadAll(r.In.Body)
+				r.Out.Body = io.NopCloser(bytes.NewReader(body))
+			}
 		},
 		// no connection outlives a node, or is left for another test to close
 		Transport:    &http.Transport{DisableKeepAlives: true},
