@@ -55,40 +55,6 @@ func compareMetrics(t *testing.T, got, want map[string]float64) {
 	}
 }
 
-func TestMetricsSayWhatHappenedAfterAReloadToo(t *testing.T) {
-	w := stage.New(t, simulator.Options{})
-	w.Load(watched)
-	before := w.Metrics()
-	visitor := w.Visitor()
-	visitor.ArrivesAt("/account/")
-	visitor.Passes("/account/more")
-	visitor.Passes("/open/")
-	other := w.Visitor()
-	other.Verify("/account/", "06 39 98 00 02").Is(t, http.StatusOK, "number_mismatch")
-	other.Open("/open/")
-	if a := other.Fetch("/account/"); a.StatusCode != http.StatusForbidden {
-		t.Errorf("the other is answered %d", a.StatusCode)
-	}
-	w.Visitor().Callback("/account/", "06 39 98 00 20")
-	want := map[string]float64{
-		`requests_total{decision="verified"}`: 3, `requests_total{decision="optional"}`: 1,
-		`requests_total{decision="redirected"}`: 2, `requests_total{decision="refused"}`: 1,
-		`attempts_total{operator="SFR",outcome="verified"}`: 1, `attempts_total{operator="Bouygues Telecom",outcome="number_mismatch"}`: 1,
-		`attempt_duration_seconds_count`:                                          2,
-		`provider_request_duration_seconds_count{call="token",result="ok"}`:       3,
-		`provider_request_duration_seconds_count{call="start",result="ok"}`:       3,
-		`provider_request_duration_seconds_count{call="result",result="ok"}`:      1,
-		`provider_request_duration_seconds_count{call="result",result="refused"}`: 1,
-		`attempts_in_flight`: 1, `sessions`: 1,
-	}
-	compareMetrics(t, moved(w, before), want)
-
-	w.Load(strings.Replace(watched, "result_wait 3s", "result_wait 3s\nbrand Elsewhere", 2))
-	visitor.Passes("/account/")
-	want[`requests_total{decision="verified"}`]++
-	compareMetrics(t, moved(w, before), want)
-}
-
 func TestMetricsSayWhatLimitsRefuse(t *testing.T) {
 	w := stage.New(t, simulator.Options{})
 	w.LoadWith(stage.FromAnywhere, watched)

@@ -11,9 +11,15 @@ import (
 // `requests_total{decision="verified"}`.
 func (s *Stage) Metrics() map[string]float64 {
 	s.T.Helper()
-	a := s.Visitor().Open("/metrics")
+	return s.Visitor().Metrics()
+}
+
+// Metrics is the Metrics of the stage, or of the node that the visitor is at.
+func (v *Visitor) Metrics() map[string]float64 {
+	v.T.Helper()
+	a := v.Open("/metrics")
 	if a.StatusCode != http.StatusOK {
-		s.T.Fatalf("/metrics: %d", a.StatusCode)
+		v.T.Fatalf("/metrics: %d", a.StatusCode)
 	}
 	shown := make(map[string]float64)
 	for line := range strings.Lines(a.Body) {
@@ -24,7 +30,7 @@ func (s *Stage) Metrics() map[string]float64 {
 		end := strings.LastIndexByte(line, ' ')
 		value, err := strconv.ParseFloat(line[end+1:], 64)
 		if err != nil {
-			s.T.Fatalf("/metrics: %q: %v", line, err)
+			v.T.Fatalf("/metrics: %q: %v", line, err)
 		}
 		shown[line[:end]] = value
 	}
