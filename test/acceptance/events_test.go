@@ -19,7 +19,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	numberverify "github.com/numberverify/caddy-number-verify"
 	"github.com/numberverify/caddy-number-verify/examples/simulator"
 	"github.com/numberverify/caddy-number-verify/internal/events"
 	"github.com/numberverify/caddy-number-verify/test/stage"
@@ -153,11 +152,7 @@ func TestEventsTellWhatAnAdministratorEnds(t *testing.T) {
 		`{"session":"` + session + `"}`, `{"session":"000000000000"}`, `{"number":"+33639980001"}`, `{"realm":"127.0.0.1"}`, `{"all":true}`,
 		`{"realm":"elsewhere.example"}`, `{"number":"+33"}`, `{}`, // nothing is revoked
 	} {
-		r := httptest.NewRequest(http.MethodPost, "/number-verify/revoke", strings.NewReader(body))
-		r.Header.Set("Content-Type", "application/json")
-		if err := (numberverify.Admin{}).Routes()[0].Handler.ServeHTTP(httptest.NewRecorder(), r); err != nil {
-			t.Fatal(err)
-		}
+		administer(t, "revoke", body)
 	}
 	w.Stop()
 	wants := []map[string]any{

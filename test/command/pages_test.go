@@ -104,7 +104,7 @@ func TestPreviewShowsEveryPageInEveryStateAndLanguage(t *testing.T) {
 	at := shownAt(t)
 	_, _, index := get(t, at+"/")
 	links := linkOf.FindAllStringSubmatch(index, -1)
-	if want := 2 * (6 + 2*len(refusal.Codes())); len(links) != want {
+	if want := 2 * (7 + 2*len(refusal.Codes())); len(links) != want {
 		t.Errorf("the index leads to %d pages, want %d", len(links), want)
 	}
 	seen := make(map[string]bool)
