@@ -24,27 +24,32 @@ func (a *App) state() *metrics.State {
 			}
 			return worst
 		},
-		InFlight: func() (int64, bool) { return a.sum(a.records, (*gate.Gate).InFlight) },
+		InFlight: func() (int64, bool) { return ask(a.ctx, a.records, (*gate.Gate).InFlight, plus) },
 		Sessions: func() (int64, bool) {
 			oneOfEach := make(map[home]*records)
 			for at, r := range a.records {
 				oneOfEach[home{store: at.store}] = r
 			}
-			return a.sum(oneOfEach, (*gate.Gate).Sessions)
+			return ask(a.ctx, oneOfEach, (*gate.Gate).Sessions, plus)
+		},
+		BudgetUsed: func() (float64, bool) {
+			return ask(a.ctx, a.records, (*gate.Gate).BudgetUsed, func(a, b float64) float64 { return max(a, b) })
 		},
 	}
 }
 
-// sum adds up what is known of the records.
-func (a *App) sum(all map[home]*records, ask func(*gate.Gate, context.Context) (int64, bool)) (sum int64, isKnown bool) {
-	ctx, cancel := context.WithTimeout(a.ctx, scrapeTime)
+func plus(a, b int64) int64 { return a + b }
+
+// ask asks about records, and joins what is known of them.
+func ask[N int64 | float64](ctx context.Context, all map[home]*records, question func(*gate.Gate, context.Context) (N, bool), join func(a, b N) N) (answer N, isKnown bool) {
+	ctx, cancel := context.WithTimeout(ctx, scrapeTime)
 	defer cancel()
 	for _, r := range all {
-		if n, ok := ask(r.gates[0], ctx); ok {
-			sum, isKnown = sum+n, true
+		if n, ok := question(r.gates[0], ctx); ok {
+			answer, isKnown = join(answer, n), true
 		}
 	}
-	return sum, isKnown
+	return answer, isKnown
 }
 
 // decision returns what the handler decides on a request that it protects.

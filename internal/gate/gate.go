@@ -166,6 +166,13 @@ func (g *Gate) Sessions(ctx context.Context) (n int64, isKnown bool) {
 	return n, err == nil
 }
 
+// BudgetUsed returns how much of the budget of the gate's account is used, 1 being all of
+// it, if that is known; see InFlight.
+func (g *Gate) BudgetUsed(ctx context.Context) (ratio float64, isKnown bool) {
+	ratio, isKnown, err := g.desk.Quota.BudgetUsed(ctx)
+	return ratio, isKnown && err == nil
+}
+
 // visitor returns who makes a request to an origin, without the realm.
 func (g *Gate) visitor(r *http.Request, v *Visit, o *origin) attempt.Visitor {
 	visitor := attempt.Visitor{Browser: v.secretCookie(o.browserCookie.Name), Session: v.secretCookie(o.sessionCookie.Name)}

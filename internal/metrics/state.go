@@ -11,12 +11,16 @@ type State struct {
 	// InFlight returns how many attempts are under way, Sessions how many sessions
 	// there are. What is not known is not shown.
 	InFlight, Sessions func() (n int64, isKnown bool)
+	// BudgetUsed returns how much of the global limit of starts is used, 1 being all
+	// of it. It is not known where there is no such limit.
+	BudgetUsed func() (ratio float64, isKnown bool)
 }
 
 var (
 	breakerState = gauge("breaker_state", "Calls to the provider: 0 made, 1 being tried, 2 suspended.")
 	inFlight     = gauge("attempts_in_flight", "Attempts under way, on all nodes that share the cache.")
 	sessions     = gauge("sessions", "Sessions in the cache.")
+	budgetUsed   = gauge("budget_used_ratio", "Part of the global limit of starts that is used, on all nodes that share the cache.")
 )
 
 func gauge(name, help string) *prometheus.Desc {
@@ -28,6 +32,7 @@ func (s *State) Describe(to chan<- *prometheus.Desc) {
 	to <- breakerState
 	to <- inFlight
 	to <- sessions
+	to <- budgetUsed
 }
 
 // Collect implements prometheus.Collector.
@@ -38,6 +43,9 @@ func (s *State) Collect(to chan<- prometheus.Metric) {
 	}
 	if n, isKnown := s.Sessions(); isKnown {
 		to <- prometheus.MustNewConstMetric(sessions, prometheus.GaugeValue, float64(n))
+	}
+	if ratio, isKnown := s.BudgetUsed(); isKnown {
+		to <- prometheus.MustNewConstMetric(budgetUsed, prometheus.GaugeValue, ratio)
 	}
 }
 

@@ -24,8 +24,11 @@ type measure struct {
 	isIPv6 bool
 }
 
-// attemptsName is the name of the measure of all attempts in flight.
-const attemptsName = "attempts"
+// The names of the measures of all starts, and of all attempts in flight.
+const (
+	globalName   = "global"
+	attemptsName = "attempts"
+)
 
 // most returns the gate's limit within a window.
 func (m *measure) most(window time.Duration) int64 {
@@ -49,7 +52,7 @@ func (q *Quota) measures(s Start) []measure {
 		{name: "number", value: number, windows: windows.number, own: []Rate{{l.NumberAll, l.NumberWindow}}, returned: true},
 		{name: "client", value: near, windows: windows.client, own: l.Client, returned: true},
 		{name: "network", value: s.Client.network, windows: windows.global, returned: true, isIPv6: wide != ""}, // see isOverShare
-		{name: "global", windows: windows.global, own: l.budget()},
+		{name: globalName, windows: windows.global, own: l.budget()},
 		{name: attemptsName, windows: flight, own: inFlight(l.Attempts), inFlight: true},
 		{name: "attempts of one client", value: near, windows: flight, own: inFlight(clientAttempts), inFlight: true},
 		{name: "attempts of one browser", value: s.Browser, windows: flight, own: inFlight(browserAttempts), inFlight: true},

@@ -151,6 +151,21 @@ func (q *Quota) InFlight(ctx context.Context) (n int64, isKnown bool, err error)
 	return q.ledger.Total(ctx, cache.Limit{Key: q.ledger.CountKey(attemptsName, ""), Window: q.windows.flight})
 }
 
+// BudgetUsed returns how much of the account's budget is used, on all nodes: of several
+// budgets, of the one of which most is used. It is not known where there is none, or
+// where the cache cannot tell.
+func (q *Quota) BudgetUsed(ctx context.Context) (ratio float64, isKnown bool, err error) {
+	key := q.ledger.CountKey(globalName, "")
+	for _, budget := range q.windows.budgets {
+		starts, ok, err := q.ledger.Total(ctx, cache.Limit{Key: key, Window: budget.Window})
+		if !ok || err != nil {
+			return 0, false, err
+		}
+		ratio, isKnown = max(ratio, float64(starts)/float64(budget.Max)), true
+	}
+	return ratio, isKnown, nil
+}
+
 // watchBudgets warns when starts reach 80 % of a budget of the account.
 func (q *Quota) watchBudgets(window time.Duration, starts int64) {
 	for _, budget := range q.windows.budgets {

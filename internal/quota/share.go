@@ -33,7 +33,7 @@ func (q *Quota) isOverShare(bounds []bound, counted []cache.Counted) bool {
 	for i, event := range counted {
 		switch {
 		case bounds[i].Window != l.Global.Window:
-		case bounds[i].name == "global":
+		case bounds[i].name == globalName:
 			all = event.Total
 		case bounds[i].name == "network":
 			network, share = event.Total, l.networkShare(bounds[i].isIPv6)

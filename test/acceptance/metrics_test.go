@@ -69,7 +69,32 @@ func TestMetricsSayWhatLimitsRefuse(t *testing.T) {
 		`attempts_total{operator="",outcome="rate_limited"}`:                     2,
 		`provider_request_duration_seconds_count{call="token",result="ok"}`:      5,
 		`provider_request_duration_seconds_count{call="start",result="refused"}`: 5,
+		`budget_used_ratio`: 5.0 / 20000,
 	})
+}
+
+func TestMetricsSayHowMuchOfTheTightestBudgetIsUsed(t *testing.T) {
+	w := stage.New(t, simulator.Options{})
+	tight := strings.NewReplacer("/account* {", "/account* {\nlimits {\nglobal 10 24h\n}", "/open* {", "/open* {\npath /.open\nlimits {\nglobal 40 1h\n}").Replace(watched)
+	used := func() (float64, bool) {
+		ratio, ok := w.Metrics()["budget_used_ratio"]
+		return ratio, ok
+	}
+	w.Load(tight)
+	if ratio, ok := used(); ratio != 0 || !ok {
+		t.Errorf("at first %v, %v", ratio, ok)
+	}
+	w.Visitor().ArrivesAt("/account/")
+	w.Visitor().Press("06 39 98 00 05", "/account/") // without a cookie: nothing is started
+	w.Load(strings.Replace(tight, "result_wait 3s", "result_wait 3s\nbrand Elsewhere", 2))
+	w.Visitor().ArrivesAt("/account/")
+	if ratio, ok := used(); ratio != 0.2 || !ok {
+		t.Errorf("after two starts of ten %v, %v", ratio, ok)
+	}
+	w.Load(strings.NewReplacer("global 10 24h", "global off", "global 40 1h", "global off").Replace(tight))
+	if ratio, ok := used(); ok {
+		t.Errorf("%v of no budget is used", ratio)
+	}
 }
 
 func TestMetricsSayThatCallsAreSuspended(t *testing.T) {
@@ -83,7 +108,7 @@ func TestMetricsSayThatCallsAreSuspended(t *testing.T) {
 		`attempts_total{operator="",outcome="provider_unavailable"}`:            11,
 		`provider_request_duration_seconds_count{call="token",result="ok"}`:     10,
 		`provider_request_duration_seconds_count{call="start",result="failed"}`: 10,
-		`breaker_state`: 2,
+		`breaker_state`: 2, `budget_used_ratio`: 10.0 / 20000,
 	}
 	compareMetrics(t, moved(w, before), want)
 	w.Load(watched) // begins anew
@@ -111,8 +136,10 @@ func TestMetricsSayThatTheCacheFails(t *testing.T) {
 		`requests_total{decision="refused"}`: 1, `requests_total{decision="optional"}`: 1,
 		`attempts_total{operator="",outcome="cache_unavailable"}`: 1,
 	})
-	if n, ok := before["attempts_in_flight"]; ok {
-		t.Errorf("%v attempts are in flight for a cache that cannot tell", n)
+	for _, gauge := range []string{"attempts_in_flight", "budget_used_ratio"} {
+		if n, ok := before[gauge]; ok {
+			t.Errorf("%s is %v for a cache that cannot tell", gauge, n)
+		}
 	}
 	if n, ok := w.Metrics()["sessions"]; ok {
 		t.Errorf("%v sessions are known without the cache", n)
@@ -128,7 +155,7 @@ func TestMetricsOfNodesThatShareRedis(t *testing.T) {
 	visitor := w.Visitor()
 	callback := visitor.Callback("/account/", "06 39 98 00 20")
 	shown := w.Metrics()
-	if shown["sessions"] != 1 || shown["attempts_in_flight"] != 1 {
+	if shown["sessions"] != 1 || shown["attempts_in_flight"] != 1 || shown["budget_used_ratio"] != 2.0/20000 {
 		t.Errorf("%v", shown)
 	}
 	visitor.Arrive(visitor.Open(callback))
@@ -136,8 +163,11 @@ func TestMetricsOfNodesThatShareRedis(t *testing.T) {
 		t.Errorf("%v", shown)
 	}
 	server.Kill()
-	if n, ok := w.Metrics()["attempts_in_flight"]; ok {
-		t.Errorf("%v attempts are known without the server", n)
+	shown = w.Metrics()
+	for _, gauge := range []string{"attempts_in_flight", "budget_used_ratio"} {
+		if n, ok := shown[gauge]; ok {
+			t.Errorf("%s is %v without the server", gauge, n)
+		}
 	}
 	if shown = w.Metrics(); shown[`cache_errors_total{call="total"}`] == 0 {
 		t.Errorf("%v", shown)

@@ -25,7 +25,10 @@ func TestOperationsTellsEveryMetric(t *testing.T) {
 	}
 	registry := prometheus.NewPedanticRegistry()
 	known := func() (int64, bool) { return 0, true }
-	registry.MustRegister(&metrics.State{Breaker: func() int { return 0 }, InFlight: known, Sessions: known})
+	registry.MustRegister(&metrics.State{
+		Breaker: func() int { return 0 }, InFlight: known, Sessions: known,
+		BudgetUsed: func() (float64, bool) { return 0, true },
+	})
 	if err := metrics.New().Register(registry); err != nil {
 		t.Fatal(err)
 	}
