@@ -113,7 +113,7 @@ func TestKilledAtAnyMomentItLosesNoSessionAndOpensNoGate(t *testing.T) {
 	path := newPath(t)
 	all := make(told)
 	for round := range killRounds {
-		now := runAndKill(t, path, round*100_000, 1+rand.IntN(40))
+		now := runAndEnd(t, path, round*100_000, 1+rand.IntN(40), kill)
 		c := opened(t, path, nil)
 		if lost, open := now.check(t, c); lost > 0 || open > 0 {
 			t.Fatalf("round %d: %d sessions lost, %d gates open", round, lost, open)
@@ -146,9 +146,11 @@ func TestKilledAtAnyMomentItLosesNoSessionAndOpensNoGate(t *testing.T) {
 	t.Logf("%d kills, %d sessions acknowledged, %d signed out: 0 lost, 0 gates open", killRounds, verified, left)
 }
 
-// runAndKill lets another process write, and kills it up to two milliseconds after it
+func kill(p *os.Process) { _ = p.Kill() }
+
+// runAndEnd lets another process write, and calls end up to two milliseconds after it
 // has printed the given number of lines, so at any moment of a write.
-func runAndKill(t *testing.T, path string, first, lines int) told {
+func runAndEnd(t *testing.T, path string, first, lines int, end func(*os.Process)) told {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), "BOLT_TEST_MODE=write", "BOLT_TEST_PATH="+path, "BOLT_TEST_FIRST="+strconv.Itoa(first))
@@ -164,7 +166,7 @@ func runAndKill(t *testing.T, path string, first, lines int) told {
 	read := bufio.NewReader(out)
 	for i := 0; ; i++ {
 		if i == lines {
-			time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, func() { _ = cmd.Process.Kill() })
+			time.AfterFunc(time.Duration(rand.IntN(2000))*time.Microsecond, func() { end(cmd.Process) })
 		}
 		line, err := read.ReadString('\n') // what it said before it died counts
 		if err != nil {
