@@ -40,6 +40,10 @@ func cacheErrors(call, values string) string {
 	return `caddy_number_verify_cache_errors_total{call="` + call + `",` + two + "} " + values
 }
 
+func dropped(values string) string {
+	return `caddy_number_verify_events_dropped_total{` + two + "} " + values
+}
+
 const (
 	minute = time.Minute
 	hour   = time.Hour
@@ -90,6 +94,9 @@ var stories = map[string]struct {
 	"somebody sends operator links":     {minute, []string{attempts("browser_mismatch", "", "0x100"), attempts("browser_mismatch", "SFR", "_x60 0+1x40")}, 70 * minute, "NumberVerifyBurnedAttemptsRising"},
 	"two visitors change the browser":   {minute, []string{attempts("browser_mismatch", "", "0x100"), attempts("browser_mismatch", "SFR", "_x60 1x5 2x50")}, 90 * minute, ""},
 	"as many change browsers as always": {5 * minute, []string{attempts("browser_mismatch", "", "0+1x2100")}, 7 * day, ""},
+
+	"a handler of events hangs":            {minute, []string{dropped("0x9 3x20")}, 15 * minute, "NumberVerifyEventsDropped"},
+	"events were dropped half an hour ago": {minute, []string{dropped("0x9 3x50")}, 40 * minute, ""},
 
 	"most of the budget is used": {minute, []string{budget("0.79x5 0.81x20")}, 10 * minute, "NumberVerifyBudgetLow"},
 	"the budget is used up":      {minute, []string{budget("0.79x5 1x20")}, 10 * minute, "NumberVerifyBudgetLow NumberVerifyBudgetUsedUp"},
