@@ -93,6 +93,8 @@ func endSpan(ctx context.Context, span tracing.Span, step Step) {
 		span.End("to_operator", tracing.Facts{})
 	case Refused:
 		span.End("refused", tracing.Facts{Code: next.Code, Reference: next.Reference})
+	case Stopped:
+		span.End("stopped", tracing.Facts{Code: next.Code, Reference: ledger.Reference(next.ID)})
 	case Pending:
 		span.End("pending", facts)
 	case Verified:

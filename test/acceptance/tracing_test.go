@@ -280,6 +280,28 @@ func TestSpansAreErrorsWhereSomebodyMustAct(t *testing.T) {
 	)
 }
 
+func TestSpanOfAStartThatIsStoppedHasTheReferenceOfTheLastAttempt(t *testing.T) {
+	w := onTraced(t, simulator.Options{})
+	visitor := w.Visitor()
+	visitor.ArrivesAt("/account/")
+	visitor.Drop(stage.SessionCookie)
+	visitor.ArriveFrom("/account/") // given once more
+	visitor.Drop(stage.SessionCookie)
+	visitor.Press(stage.TypedNumber, "/account/").Is(t, http.StatusBadRequest, "cookies_required")
+	all := spans(w)
+	lines := steps(all)
+	compareSpans(t, lines[len(lines)-1:], "  number_verify.start code=cookies_required result=stopped")
+	references := make(map[string]bool)
+	for _, span := range all {
+		if span.Name == "number_verify.start" {
+			references[attributes(span)["reference"]] = true
+		}
+	}
+	if len(references) != 1 {
+		t.Errorf("the references are %v", references)
+	}
+}
+
 // The provider answers after the request that asks for the result has been answered.
 func TestSpansOfWorkThatOutlivesItsRequestEndUnderIt(t *testing.T) {
 	answer, answered := make(chan struct{}), make(chan struct{})
