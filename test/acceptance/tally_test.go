@@ -33,6 +33,7 @@ const (
 	took        = `attempt_duration_seconds_count`
 	inFlight    = `attempts_in_flight`
 	sessions    = `sessions`
+	budgetUsed  = `budget_used_ratio`
 )
 
 func ended(outcome, operator string) string {
@@ -176,7 +177,7 @@ func (b *bench) scrape() (shown tally, requests float64) {
 			name, _, _ := strings.Cut(series, "{")
 			switch {
 			case strings.HasSuffix(name, "_bucket"), strings.HasSuffix(name, "_sum"):
-			case name == inFlight, name == sessions, name == "breaker_state":
+			case name == inFlight, name == sessions, name == budgetUsed, name == "breaker_state":
 				shown[series] = max(shown[series], value)
 			default:
 				shown[series] += value
@@ -218,6 +219,14 @@ func differences(got, want tally) (found []string) {
 	return found
 }
 
+// calls are those to the provider of one kind, whatever their result.
+func calls(shown tally, call string) (n float64) {
+	for _, result := range []string{"ok", "refused", "misconfigured", "failed"} {
+		n += shown[called(call, result)]
+	}
+	return n
+}
+
 // doEverything does what the table says, with a reload in the middle, and compares all
 // metrics after each step with the sum of what was done.
 func doEverything(t *testing.T, b *bench) {
@@ -227,14 +236,16 @@ func doEverything(t *testing.T, b *bench) {
 		if i == len(everything)/2 {
 			b.reload()
 		}
-		calls := b.Provider.Calls()
+		made := b.Provider.Calls()
 		step.do(t, b.visitor)
 		want.add(step.says)
-		if asked := b.Provider.Calls().Result - calls.Result; step.isPending {
+		if asked := b.Provider.Calls().Result - made.Result; step.isPending {
 			want[called("result", "ok")] += float64(asked)
 		}
 		got, scrapes := b.scrape()
 		want[unprotected] += 2 * scrapes // which pass both directives
+		// each start fetches a token, and is taken off the budget
+		want[budgetUsed] = (calls(want, "token") - calls(before, "token")) / 20000
 		for _, difference := range differences(got, want) {
 			t.Errorf("after %q %s", step.what, difference)
 		}
@@ -248,13 +259,9 @@ func doEverything(t *testing.T, b *bench) {
 	for _, difference := range differences(got, want) {
 		t.Errorf("after the last reload %s", difference)
 	}
-	calls := b.Provider.Calls()
-	for call, n := range map[string]int{"token": calls.Token, "start": calls.Start, "result": calls.Result} {
-		sum := 0.0
-		for _, result := range []string{"ok", "refused", "misconfigured", "failed"} {
-			sum += got[called(call, result)] - before[called(call, result)]
-		}
-		if sum != float64(n) {
+	made := b.Provider.Calls()
+	for call, n := range map[string]int{"token": made.Token, "start": made.Start, "result": made.Result} {
+		if sum := calls(got, call) - calls(before, call); sum != float64(n) {
 			t.Errorf("%v calls of %s are shown, the provider has had %d", sum, call, n)
 		}
 	}
