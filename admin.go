@@ -318,12 +318,24 @@ func adminFind(ctx context.Context, app *App, q *adminQuery) (any, error) {
 	return struct {
 		Number   string         `json:"number"`
 		Sessions []foundSession `json:"sessions"`
-	}{phone.Mask(number), found}, nil
+		Misses   bool           `json:"other_secret,omitempty"`
+	}{phone.Mask(number), found, app.missesSome(ctx)}, nil
 }
 
 // ended is the answer to revoke.
 type ended struct {
 	Sessions *int64 `json:"sessions,omitempty"`
+	Misses   bool   `json:"other_secret,omitempty"`
+}
+
+// missesSome tells whether there may be sessions that a number does not lead to.
+func (a *App) missesSome(ctx context.Context) bool {
+	for _, r := range a.records {
+		if r.gates[0].MissesSome(ctx) {
+			return true
+		}
+	}
+	return false
 }
 
 func adminRevoke(ctx context.Context, app *App, q *adminQuery) (any, error) {
@@ -351,7 +363,7 @@ func adminRevoke(ctx context.Context, app *App, q *adminQuery) (any, error) {
 		}
 	}
 	errs = append(errs, refreshAll(ctx))
-	return ended{known(total, isKnown)}, errors.Join(errs...)
+	return ended{known(total, isKnown), q.Number != "" && app.missesSome(ctx)}, errors.Join(errs...)
 }
 
 // refreshAll has all apps read what was revoked: during a reload there are two.

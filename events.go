@@ -3,6 +3,7 @@ package numberverify
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -29,7 +30,7 @@ func newOutlet(ctx caddy.Context) (*outlet, error) {
 	own, _ := caddy.NewContext(ctx) // ends with ctx
 	o := &outlet{app: module.(*caddyevents.App), ctx: own}
 	o.queue = events.NewQueue(o.emit)
-	return o, o.app.On("started", onStarted{o})
+	return o, o.app.On("started", onStarted{o, new(sync.Once)})
 }
 
 // emit hands an event to its handlers. It does not do so in the configuration's context,
@@ -43,17 +44,22 @@ func (o *outlet) emit(ctx context.Context, e events.Event) {
 	})
 }
 
-// onStarted is told when all apps have started, the events app too: it must not be asked
+// onStarted is told, once, when all apps have started, the events app too: it must not be asked
 // for its handlers before. Then it begins to hand out events, if anybody listens.
-type onStarted struct{ outlet *outlet }
+type onStarted struct {
+	outlet *outlet
+	once   *sync.Once // any module may call an event of its own "started"
+}
 
 // Handle implements caddyevents.Handler.
 func (s onStarted) Handle(context.Context, caddy.Event) error {
-	if slices.ContainsFunc(journal.Events, s.outlet.app.ShouldEmit) {
-		s.outlet.queue.Run()
-	} else {
-		s.outlet.close()
-	}
+	s.once.Do(func() {
+		if slices.ContainsFunc(journal.Events, s.outlet.app.ShouldEmit) {
+			s.outlet.queue.Run()
+		} else {
+			s.outlet.close()
+		}
+	})
 	return nil
 }
 

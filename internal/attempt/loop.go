@@ -17,6 +17,11 @@ import (
 const (
 	loopRounds = 3
 	loopSpan   = time.Minute
+	// atOnce is how soon after the verification a route turns it down as too old if no
+	// visitor can be in time. Later it is just old, and is rightly asked for again.
+	atOnce = 5 * time.Second
+	// noteTime is how long a visitor who is turned down waits for that to be noted.
+	noteTime = 300 * time.Millisecond
 )
 
 // Misfit is why a visitor's session does not let him pass, as it is logged; "" if it
@@ -79,7 +84,7 @@ func (d *Desk) Recent(ctx context.Context, v *Visitor) (Recent, error) {
 
 func isLoop(g *ledger.Grant) bool {
 	n := len(g.TurnedDown)
-	return n == loopRounds && g.TurnedDown[n-1].Sub(g.TurnedDown[0]) < loopSpan
+	return n == loopRounds && g.TurnedDown[n-1].Sub(g.TurnedDown[0]) < loopSpan && time.Since(g.TurnedDown[n-1]) < loopSpan
 }
 
 // dropsCookies tells whether the browser has no session although it was given one again.
@@ -92,7 +97,8 @@ func (d *Desk) TurnDown(ctx context.Context, v *Visitor, why Misfit) {
 	if v.Browser == "" {
 		return
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+	defer cancel()
 	for {
 		entry, err := ledger.Get(ctx, d.Ledger, d.Ledger.GrantKey(v.browser()))
 		if err != nil || !d.concerns(v, entry.Value, why) {
@@ -120,6 +126,8 @@ func (d *Desk) concerns(v *Visitor, g *ledger.Grant, why Misfit) bool {
 		return false // noted already
 	case why == NoCookie, why == OtherAccount: // which has taken the place of this account's
 		return true
+	case (why == TooOld || why == TooIdle) && time.Since(g.Session.VerifiedAt) > atOnce:
+		return false
 	default:
 		return g.Fresh == d.Ledger.SessionKey(v.Realm, v.Session).PublicID()
 	}

@@ -100,8 +100,14 @@ func (d *Desk) newAttempt(o *Order, admitted *admission) *ledger.Attempt {
 	}
 }
 
-// startFailed ends an attempt that the provider did not begin.
+// startFailed ends an attempt that the provider did not begin. Whoever ends it first
+// tells of it: meanwhile it may have been burned, or its visitor may have signed out.
 func (d *Desk) startFailed(ctx context.Context, o *Order, entry ledger.Entry[ledger.Attempt], err error) refusal.Code {
+	ended := *entry.Value
+	ended.Phase, ended.Outcome = ledger.PhaseEnded, string(refusal.Of(err))
+	if _, lost := ledger.Swap(ctx, d.Ledger, entry, &ended, d.Ledger.AttemptLife(&ended)); errors.Is(lost, ledger.ErrConflict) {
+		return d.startOvertaken(ctx, entry, err)
+	}
 	code := d.Journal.AttemptFailed(ctx, entry.Value, err)
 	d.Quota.Release(ctx, entry.Value, false)
 	if err := errors.Join(
@@ -111,4 +117,13 @@ func (d *Desk) startFailed(ctx context.Context, o *Order, entry ledger.Entry[led
 		d.Journal.NotDone(ctx, "failed start not recorded", err)
 	}
 	return code
+}
+
+// startOvertaken returns the code of a failed start whose attempt has ended already.
+func (d *Desk) startOvertaken(ctx context.Context, entry ledger.Entry[ledger.Attempt], err error) refusal.Code {
+	if _, there := ledger.Get(ctx, d.Ledger, entry.Key); errors.Is(there, ledger.ErrNotFound) {
+		d.Quota.Release(ctx, entry.Value, false) // a sign-out or a revocation takes no counts back
+		return d.Journal.StartFailed(ctx, err)
+	}
+	return d.Journal.Failed(ctx, "start", err)
 }

@@ -65,7 +65,7 @@ func checkCallback(ctx context.Context, origin string, u *url.URL, path string) 
 // askGate tells whether what answers at an address is the status of a gate.
 func askGate(ctx context.Context, statusURL string) (status int, isGate bool, err error) {
 	client := http.Client{
-		Transport:     remote.NewTransport(answerTime, maxStatus),
+		Transport:     remote.NewTransport(answerTime, maxStatus, nil),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, statusURL, nil)

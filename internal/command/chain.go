@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/numberverify/caddy-number-verify/internal/address"
 	"github.com/numberverify/caddy-number-verify/internal/remote"
 	"github.com/numberverify/caddy-number-verify/verifier"
 )
@@ -46,7 +47,6 @@ func newTracer(out io.Writer, number string, callback *url.URL, nonce string) *t
 		out: out, number: number, callback: callback, secrets: map[string]string{"nonce": nonce},
 		client: &http.Client{
 			Jar:           jar,
-			Transport:     remote.NewTransport(hopTime, maxBody),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -65,12 +65,18 @@ var (
 )
 
 // follow fetches link and then page after page, until one leads to the site, or to no
-// other page. An error says why it stopped earlier.
+// other page. An error says why it stopped earlier. Operators' pages must not lead into
+// the network of this machine, unless the link itself does, as a simulator's.
 func (t *tracer) follow(ctx context.Context, link string) error {
 	at, err := url.Parse(link)
 	if err != nil {
 		return errors.New("the operator's link cannot be parsed")
 	}
+	may := remote.IsPublic
+	if address.IsLoopback(at.Hostname()) {
+		may = nil
+	}
+	t.client.Transport = remote.NewTransport(hopTime, maxBody, may)
 	for hop := 1; hop <= maxHops; hop++ {
 		if at.Scheme != "http" && at.Scheme != "https" {
 			return errScheme
@@ -185,7 +191,7 @@ func (t *tracer) host(u *url.URL) string {
 			return "(host not printed)"
 		}
 	}
-	return u.Host
+	return printable(u.Host)
 }
 
 var unicodeEscape = regexp.MustCompile(`\\(?:u00|x)([0-9a-fA-F]{2})`)

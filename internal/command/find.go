@@ -10,8 +10,9 @@ import (
 
 // found is the answer of the admin API to a search.
 type found struct {
-	Number   string `json:"number"` // masked
-	Sessions []struct {
+	OtherSecret bool   `json:"other_secret"`
+	Number      string `json:"number"` // masked
+	Sessions    []struct {
 		Session    string    `json:"session"`
 		Realm      string    `json:"realm"`
 		VerifiedAt time.Time `json:"verified_at"`
@@ -63,7 +64,13 @@ func find(cmd *cobra.Command) error {
 	return err
 }
 
+// otherSecret warns of sessions that a number does not lead to.
+const otherSecret = "The cache has also been used with another secret. Sessions that were stored with it are not found by number: set that secret as a previous one, behind the current one, and try again."
+
 func (f *found) print(out io.Writer) error {
+	if f.OtherSecret {
+		defer fmt.Fprintln(out, otherSecret)
+	}
 	if len(f.Sessions) == 0 {
 		fmt.Fprintf(out, "Nobody is verified with %s.\n", printable(f.Number))
 		return nil

@@ -57,13 +57,25 @@ func servePreview(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: p, ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: onLoopback(p), ReadHeaderTimeout: time.Minute}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	fmt.Fprintf(cmd.OutOrStdout(), "Every page in every state: http://%s/\nCtrl-C ends this.\n", listener.Addr())
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// onLoopback refuses requests for other hosts: a page from elsewhere, whose name has come
+// to mean this machine, must not read templates.
+func onLoopback(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !address.IsLoopback(address.Name(r.Host)) {
+			w.WriteHeader(http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // listen listens on a loopback address, and on no other.

@@ -87,7 +87,8 @@ func revoke(cmd *cobra.Command) error {
 		return err
 	}
 	var ended struct {
-		Sessions *int64 `json:"sessions"`
+		Sessions    *int64 `json:"sessions"`
+		OtherSecret bool   `json:"other_secret"`
 	}
 	answer, err := ask(cmd, pathRevoke, s, &ended)
 	if err != nil {
@@ -99,10 +100,15 @@ func revoke(cmd *cobra.Command) error {
 		err = printJSON(out, answer)
 	case ended.Sessions == nil:
 		fmt.Fprintln(out, "Done. How many sessions have ended is not known.")
+	case *ended.Sessions == 0 && s.Session != "":
+		fmt.Fprintln(out, "There is no session with that id.")
 	case *ended.Sessions == 0 && isOne:
-		fmt.Fprintln(out, "There was no session to end. Attempts that were under way have ended.")
+		fmt.Fprintln(out, "There was no session to end. Attempts of the number that were under way have ended.")
 	default:
 		fmt.Fprintln(out, "Ended: "+quantity(*ended.Sessions, "session", "sessions")+", and what was under way.")
+	}
+	if ended.OtherSecret && !(flags{cmd.Flags()}.isSet("json")) {
+		fmt.Fprintln(out, otherSecret)
 	}
 	if err == nil && ended.Sessions != nil && *ended.Sessions == 0 && (s.Number != "" || s.Session != "") {
 		return errNothing

@@ -24,6 +24,13 @@ func (g *Gate) Holders(ctx context.Context, e164 string) ([]ledger.Holding, erro
 	return found, err
 }
 
+// MissesSome tells whether the cache may have sessions of the account that are not found
+// by number, since they were stored with another secret.
+func (g *Gate) MissesSome(ctx context.Context) bool {
+	misses, err := g.desk.Ledger.HasOthers(ctx)
+	return misses || err != nil
+}
+
 // Revoke ends the sessions of a target, and the attempts that could become one. It
 // returns how many sessions it ended; less than 0 where that is not known, which is so
 // for a scope and everything. They are ended in one step, and erased later.

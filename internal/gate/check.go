@@ -78,7 +78,7 @@ func (g *Gate) turnAway(r *http.Request, v *Visit, visitor *attempt.Visitor, rou
 }
 
 // refuseScript refuses a request that cannot be sent to the form, with the visitor's last
-// refusal while that is remembered. The status is that of an unverified request.
+// refusal while that is remembered.
 func (g *Gate) refuseScript(r *http.Request, visitor *attempt.Visitor) Verdict {
 	verdict := refuse(refusal.VerificationRequired)
 	if last := g.desk.Refusal(r.Context(), visitor); last.Code != "" {

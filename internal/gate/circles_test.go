@@ -194,3 +194,20 @@ func TestVisitorFeelsNothingIfWhatARouteTurnsDownCannotBeNoted(t *testing.T) {
 		}
 	})
 }
+
+// A route that wants a verification of a few seconds ago is used for longer than that, and
+// asks again, as it should.
+func TestImpatientVisitorOfAStepUpIsNotTakenForOneWhoGoesInCircles(t *testing.T) {
+	onStage(t, func(t *testing.T, s *stage) {
+		g, browser := s.gate(defaultLimits), ledger.NewID()
+		route := attempt.Terms{SessionTTL: time.Hour, MaxAge: 15 * time.Second}
+		for range 4 {
+			session := s.verified(g, browser)
+			pause(t.Context(), 16*time.Second)
+			arrive(g, browser, session, route)
+		}
+		if answer := press(g, "192.0.2.1", browser, anyNumber(1)); !strings.HasPrefix(answer, "https://operator.example/") {
+			t.Errorf("the next press is answered %s", answer)
+		}
+	})
+}

@@ -105,7 +105,7 @@ func (j *Journal) fieldsOf(ctx context.Context, a Act) []zap.Field {
 	case a.Number != "":
 		fields = append(fields, zap.String("what", phone.Mask(a.Number)))
 		fields = append(fields, present("number_hash", j.hash(a.Number))...)
-	case a.Session != "":
+	case a.Session != "" && a.Sessions > 0: // otherwise it may be anything, such as a number without its plus
 		fields = append(fields, zap.String("what", a.Session))
 	case a.Realm != "":
 		fields = append(fields, zap.String("what", a.Realm))

@@ -187,9 +187,6 @@ func (j *Journal) StartFailed(ctx context.Context, err error) refusal.Code {
 // AttemptFailed notes that the attempt ended at its start; see Failed.
 func (j *Journal) AttemptFailed(ctx context.Context, a *ledger.Attempt, err error) refusal.Code {
 	c := j.StartFailed(ctx, err)
-	if errors.Is(err, ledger.ErrConflict) {
-		return c // it had ended before, or the visitor has signed out
-	}
 	ended := *a
 	ended.Operator = operatorOf(err)
 	j.attemptEnded(ctx, &ended, string(c), "")

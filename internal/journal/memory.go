@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/numberverify/caddy-number-verify/internal/ledger"
+	"github.com/numberverify/caddy-number-verify/internal/refusal"
 )
 
 const (
@@ -144,8 +145,11 @@ func (r rememberer) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	}
 	defer line.Free()
 	if line.Len() <= maxLine {
-		// A mistake may name an attempt that there never was.
-		isAttempt := has("attempt") >= 0 && entry.Level > zapcore.DebugLevel
+		// A mistake may name an attempt that there never was, and so may a request while
+		// the cache cannot tell.
+		code := has("code")
+		isKnown := entry.Level > zapcore.DebugLevel && (code < 0 || fields[code].String != string(refusal.CacheUnavailable))
+		isAttempt := has("attempt") >= 0 && isKnown
 		r.add(fields[reference].String, isAttempt, slices.Clone(line.Bytes()))
 	}
 	return nil

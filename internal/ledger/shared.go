@@ -36,8 +36,9 @@ type agreed struct {
 	// that grow.
 	all    uint64
 	scopes map[string]uint64
-	// unerased says that there may be sessions from before a revocation.
-	unerased bool
+	// unerased says that there may be sessions from before a revocation, others that there
+	// may be some under another index key.
+	unerased, others bool
 	// names are the names of realms after a revocation, so that no request has to put
 	// one together.
 	names atomic.Pointer[map[string]string]
@@ -197,10 +198,10 @@ func (l *Ledger) amend(ctx context.Context, change func(*Shared)) (*agreed, erro
 func (l *Ledger) learn(s *Shared, keys *indexKeys) *agreed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := &agreed{keys: keys, all: s.All, scopes: s.Scopes, unerased: s.Unerased}
+	a := &agreed{keys: keys, all: s.All, scopes: s.Scopes, unerased: s.Unerased, others: l.hasOthers(s, keys)}
 	if known := l.known.Load(); known != nil {
 		a.all, a.scopes = max(a.all, known.all), larger(a.scopes, known.scopes)
-		if hmac.Equal(keys.index, known.keys.index) && a.all == known.all && maps.Equal(a.scopes, known.scopes) && a.unerased == known.unerased {
+		if hmac.Equal(keys.index, known.keys.index) && a.all == known.all && maps.Equal(a.scopes, known.scopes) && a.unerased == known.unerased && a.others == known.others {
 			a = known // with its names
 		}
 	}
@@ -209,6 +210,24 @@ func (l *Ledger) learn(s *Shared, keys *indexKeys) *agreed {
 		l.trusted.Store(a)
 	}
 	return a
+}
+
+// hasOthers tells whether the account has another index key as well.
+func (l *Ledger) hasOthers(s *Shared, keys *indexKeys) bool {
+	mark := keys.sum("fingerprint", l.cfg.Account)
+	for _, key := range s.Keys {
+		if !hmac.Equal(key.Sum, mark) {
+			return true
+		}
+	}
+	return false
+}
+
+// HasOthers tells whether there may be records that this node does not find, since they
+// were stored with another secret.
+func (l *Ledger) HasOthers(ctx context.Context) (bool, error) {
+	a, err := l.current(ctx)
+	return err == nil && a.others, err
 }
 
 // complete returns the record that should be stored in place of s, which may be nil,

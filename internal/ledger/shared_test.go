@@ -426,3 +426,24 @@ func BenchmarkRealm(b *testing.B) {
 		})
 	}
 }
+
+// After a new secret without the previous one, numbers no longer lead to earlier sessions,
+// which an administrator must be told.
+func TestNodeKnowsThatThereMayBeRecordsUnderAnotherSecret(t *testing.T) {
+	store := newStore(t)
+	old := nodeOn(t, store, "account", "the old secret")
+	after := nodeOn(t, store, "account", "the new secret")
+	_ = old.Refresh(t.Context())
+	for name, c := range map[string]struct {
+		n    *node
+		want bool
+	}{
+		"with the new secret": {after, true}, "with the old secret": {old, true},
+		"with both": {nodeOn(t, store, "account", "a third secret", "the old secret"), true},
+		"alone":     {nodeOn(t, newStore(t), "account", "the old secret"), false},
+	} {
+		if got, err := c.n.HasOthers(t.Context()); got != c.want || err != nil {
+			t.Errorf("%s: HasOthers = %v, %v", name, got, err)
+		}
+	}
+}

@@ -3,19 +3,32 @@ package remote
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 )
 
-// NewTransport returns a transport for calls to a server that is not trusted: it makes a new connection for each call, and
-// reads from it only after it has written. If a server sends text before it was
-// asked, net/http would write that text into the log, from kept connections and
-// from new ones. It uses no proxy from the environment: what is sent is secret. Timeout is that of a
-// connection, maxHeader bounds the header of an answer, in bytes.
-func NewTransport(timeout time.Duration, maxHeader int64) *http.Transport {
+// NewTransport returns a transport for calls to a server that is not trusted: it makes a
+// new connection for each call, and reads from it only after it has written. If a server
+// sends text before it was asked, net/http would write that text into the log, from kept
+// connections and from new ones. It uses no proxy from the environment: what is sent is
+// secret. Timeout is that of a connection, maxHeader bounds the header of an answer, in
+// bytes. May, if it is not nil, says which addresses it may connect to.
+func NewTransport(timeout time.Duration, maxHeader int64, may func(netip.Addr) bool) *http.Transport {
 	plain := &net.Dialer{Timeout: timeout}
+	if may != nil {
+		plain.Control = func(_, address string, _ syscall.RawConn) error {
+			to, err := netip.ParseAddrPort(address)
+			if err != nil || !may(to.Addr().Unmap()) {
+				return errMayNot
+			}
+			return nil
+		}
+	}
 	secure := &tls.Dialer{NetDialer: plain, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}
 	return &http.Transport{
 		DialContext:            patiently(plain.DialContext),
@@ -25,6 +38,12 @@ func NewTransport(timeout time.Duration, maxHeader int64) *http.Transport {
 		MaxResponseHeaderBytes: maxHeader,
 	}
 }
+
+var errMayNot = errors.New("this address is not called")
+
+// IsPublic tells whether an address is one of the internet, and not of this machine or
+// its network.
+func IsPublic(a netip.Addr) bool { return a.IsGlobalUnicast() && !a.IsPrivate() }
 
 type dial func(ctx context.Context, network, address string) (net.Conn, error)
 

@@ -321,11 +321,12 @@ func TestActsOfWhoRunsTheSiteStandInTheAudit(t *testing.T) {
 	j.Audit(zap.New(zapcore.NewCore(encoder, zapcore.AddSync(&log), zapcore.InfoLevel)).Named(stage.AuditLogger).With(zap.String("verifier", "dqe")),
 		func(e164 string) string { return "hash of " + e164[len(e164)-2:] })
 	j.Revoked(t.Context(), journal.Act{Number: "+33639980001", Sessions: 2})
-	j.Revoked(t.Context(), journal.Act{Session: "a1b2c3d4e5f6", Sessions: 0})
+	j.Revoked(t.Context(), journal.Act{Session: "a1b2c3d4e5f6", Sessions: 1})
+	j.Revoked(t.Context(), journal.Act{Session: "336399800001", Sessions: 0}) // a number without its plus
 	j.Revoked(t.Context(), journal.Act{Realm: "*.example.com", Sessions: -1})
 	j.Revoked(t.Context(), journal.Act{Sessions: -1, Failed: true})
 	j.Searched(t.Context(), journal.Act{Number: "+33639980001", Sessions: 1})
-	if strings.Contains(log.String(), "39980001") {
+	if strings.Contains(log.String(), "3998000") {
 		t.Errorf("a number: %s", &log)
 	}
 	schema := auditSchema(t, "## An act of somebody who runs the site")
@@ -336,6 +337,7 @@ func TestActsOfWhoRunsTheSiteStandInTheAudit(t *testing.T) {
 		besides []string
 	}{
 		{"number", "+33 6 •• •• •• 01", []string{"what", "number_hash", "sessions"}}, {"session", "a1b2c3d4e5f6", []string{"what", "sessions"}},
+		{"session", nil, []string{"sessions"}},
 		{"realm", "*.example.com", []string{"what"}}, {"all", nil, []string{"failed"}},
 		{"number", "+33 6 •• •• •• 01", []string{"what", "number_hash", "sessions"}},
 	} {

@@ -114,6 +114,10 @@ func TestFindListsSessionsOfANumber(t *testing.T) {
 
 	a.answers["/number-verify/find"] = `{"number":"+33 6 •• •• •• 01","sessions":[]}`
 	run(t, "+33639980001\n", "find", "--number", "-", "--address", a.address).has(t, 4, "Nobody is verified with +33 6 •• •• •• 01")
+	a.answers["/number-verify/find"] = `{"number":"+33 6 •• •• •• 01","sessions":[],"other_secret":true}`
+	run(t, "+33639980001\n", "find", "--number", "-", "--address", a.address).has(t, 4, "Nobody is verified", "are not found by number: set that secret as a previous one")
+	a.answers["/number-verify/revoke"] = `{"sessions":0,"other_secret":true}`
+	run(t, "+33639980001\n", "revoke", "--number", "-", "--address", a.address).has(t, 4, "no session to end", "are not found by number: set that secret as a previous one")
 	run(t, "+33639980001\n", "find", "--number", "-", "--address", a.address, "--json").has(t, 4, `"sessions": []`)
 }
 

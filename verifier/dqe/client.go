@@ -83,7 +83,7 @@ type client struct {
 
 func newClient(s settings, log *zap.Logger) *client {
 	return &client{settings: s, log: log, http: &http.Client{
-		Transport:     remote.NewTransport(s.timeout, maxBody),
+		Transport:     remote.NewTransport(s.timeout, maxBody, nil),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
