@@ -27,7 +27,10 @@ func init() {
 		Long: `
 Tells how number verification fares and what happened to a visitor, and ends
 verifications, of the running Caddy, by its admin API. Looks whether a configuration
-works, and whether a mobile operator's pages keep the secrets of an attempt. Helps to change the gate's own pages.
+works, and whether a mobile operator's pages keep the secrets of an attempt. Helps to
+change the gate's own pages.
+
+docs/commands.md in the module's repository describes each command and flag.
 
 A phone number is never written on the command line, where everybody on the machine
 could read it: the commands read it from standard input.

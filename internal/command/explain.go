@@ -26,15 +26,19 @@ page and in the JSON of a refusal: every event in the order of time, what the co
 means, and what to do.
 
 The running Caddy remembers what it has logged of late. For what is older, or happened
-on another node, name files of Caddy's log with --log, rolled ones (.gz) too; - is
-standard input. They must be in Caddy's JSON format.
+on another node, name files of Caddy's log with --log, rolled ones (.gz) and the audit's
+own file too; - is standard input. They must be in Caddy's JSON format.
+
+A plain 401 (verification_required) and most of the starts that a limit refuses are not
+logged, so nothing is known of their references. Where an attempt has no end, the visitor
+is still at the operator, has left, or has signed out.
 
 The reference may be written as people copy it: in lower case, with blanks and dashes,
 O for 0, I or L for 1.
 
 Exit status: 4 if there is nothing with that reference.`,
 		Example: `  $ caddy number-verify explain K7Q2M9PX
-  $ caddy number-verify explain "k7q2 m9px" --log /var/log/caddy/access.log --log /var/log/caddy/access-2026-11-23T00-00-00.000.log.gz
+  $ caddy number-verify explain "k7q2 m9px" --log /var/log/caddy/caddy.log --log /var/log/caddy/number-verify-audit.log
   $ journalctl -u caddy -o cat | caddy number-verify explain K7Q2M9PX --log -`,
 		RunE: withArgument("<reference>", explain),
 	}
