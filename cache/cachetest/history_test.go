@@ -304,7 +304,7 @@ func TestTracedHistoryIsReadAsItWas(t *testing.T) {
 	var trace strings.Builder
 	c := forgetful{newTable(cachetest.Codec{}, time.Now), new(atomic.Int64)}
 	first := &cachetest.History{Trace: &trace}
-	first.Run(t.Context(), c, 1, 500)
+	first.Run(t.Context(), c, 1, 3000) // enough that what is forgotten is asked for
 	again := new(cachetest.History)
 	if err := again.Read(strings.NewReader(trace.String())); err != nil {
 		t.Fatal(err)

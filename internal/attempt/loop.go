@@ -19,7 +19,7 @@ const (
 	loopSpan   = time.Minute
 	// atOnce is how soon after the verification a route turns it down as too old if no
 	// visitor can be in time. Later it is just old, and is rightly asked for again.
-	atOnce = 5 * time.Second
+	atOnce = 10 * time.Second
 	// noteTime is how long a visitor who is turned down waits for that to be noted.
 	noteTime = 300 * time.Millisecond
 )
