@@ -29,7 +29,7 @@ func checkOwnCheck(b *bench) error {
 }
 
 // look calls Check while the provider has a fault.
-func (b *bench) look(checker verifier.Checker, fault Fault) (found []verifier.Finding, err error) {
+func (b *bench) look(checker verifier.Checker, fault Fault) ([]verifier.Finding, error) {
 	b.Far.Break(fault)
 	defer b.Far.Break(Works)
 	ctx := b.ctx
@@ -38,6 +38,8 @@ func (b *bench) look(checker verifier.Checker, fault Fault) (found []verifier.Fi
 		ctx, cancel = context.WithTimeout(ctx, deadline)
 		defer cancel()
 	}
+	var found []verifier.Finding
+	var err error
 	late := inTime(fault, func() {
 		err = guarded(func() error {
 			found = checker.Check(ctx)
@@ -45,7 +47,7 @@ func (b *bench) look(checker verifier.Checker, fault Fault) (found []verifier.Fi
 		})
 	})
 	if late != nil {
-		return nil, late
+		return nil, late // and leaves found and err to the call that goes on
 	}
 	return found, err
 }
