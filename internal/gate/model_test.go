@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -582,10 +583,12 @@ func (m *model) signOutAmid(s step) {
 // step with that browser.
 func (m *model) amid(s step, do func(step)) step {
 	a := m.attempt(s)
-	if own, ok := m.owner(s); ok {
+	own, isOwn := m.owner(s)
+	if isOwn {
 		s.Browser = own
 		m.expect(s, a)
 	}
+	earlier, _ := m.again(s.Browser)()
 	m.delays.by(s.Order)
 	random := rand.New(rand.NewPCG(s.Order, 1))
 	var answers [2]*http.Response
@@ -610,10 +613,26 @@ func (m *model) amid(s step, do func(step)) step {
 	again := m.again(s.Browser)
 	if a != nil {
 		m.keep(s.Browser, answers[0], m.byAttempt(s.Browser, a))
-		again = func() (string, bool) { return a.number, true } // what it has just earned, or earlier
+	}
+	if isOwn { // what it has just earned, or earlier
+		number := a.number
+		if m.holds(answers[1], earlier) {
+			number = earlier
+		}
+		again = func() (string, bool) { return number, true }
 	}
 	m.keep(s.Browser, answers[1], again)
 	return s
+}
+
+// holds tells whether an answer gives a session of a number, by what the cache has.
+func (m *model) holds(answer *http.Response, number string) bool {
+	l := m.gate.desk.Ledger
+	realm := l.Realm(context.Background(), m.gate.origins[0].realm)
+	return slices.ContainsFunc(answer.Cookies(), func(c *http.Cookie) bool {
+		entry, err := ledger.Get(context.Background(), l, l.SessionKey(realm, c.Value))
+		return c.Name == sessionName && err == nil && entry.Value.Number == number
+	})
 }
 
 // newModel returns a model in which nothing has happened yet.
