@@ -103,13 +103,14 @@ func (d *Desk) newAttempt(o *Order, admitted *admission) *ledger.Attempt {
 // startFailed ends an attempt that the provider did not begin. Whoever ends it first
 // tells of it: meanwhile it may have been burned, or its visitor may have signed out.
 func (d *Desk) startFailed(ctx context.Context, o *Order, entry ledger.Entry[ledger.Attempt], err error) refusal.Code {
-	ended := *entry.Value
-	ended.Phase, ended.Outcome = ledger.PhaseEnded, string(refusal.Of(err))
-	if _, lost := ledger.Swap(ctx, d.Ledger, entry, &ended, d.Ledger.AttemptLife(&ended)); errors.Is(lost, ledger.ErrConflict) {
+	_, lost := d.end(ctx, entry, string(refusal.Of(err)))
+	switch {
+	case errors.Is(lost, ledger.ErrConflict):
 		return d.startOvertaken(ctx, entry, err)
+	case lost != nil: // nobody has taken the counts back
+		d.Quota.Release(ctx, entry.Value, false)
 	}
 	code := d.Journal.AttemptFailed(ctx, entry.Value, err)
-	d.Quota.Release(ctx, entry.Value, false)
 	if err := errors.Join(
 		d.Ledger.Remove(ctx, entry.Key.Ref()),
 		d.putRefusal(ctx, o.Visitor, code),

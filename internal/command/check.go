@@ -108,7 +108,7 @@ func (r *report) checkAll(ctx context.Context, app App) {
 			r.add(account, checkVerifier(ctx, g.Verifier)...)
 		}
 		if isNew("cache " + g.CacheName) {
-			r.add("cache "+g.CacheName, checkCache(ctx, g.Cache))
+			r.add("cache "+g.CacheName, checkCache(ctx, g.Cache)...)
 		}
 		if isNew(g.name()) {
 			r.add("gate "+g.name(), checkOrigins(ctx, &g)...)
@@ -116,37 +116,38 @@ func (r *report) checkAll(ctx context.Context, app App) {
 	}
 }
 
-func checkVerifier(ctx context.Context, v verifier.Verifier) (found []verifier.Finding) {
+func checkVerifier(ctx context.Context, v verifier.Verifier) []verifier.Finding {
 	checker, ok := v.(verifier.Checker)
 	if !ok {
 		return []verifier.Finding{{Subject: "provider", Grade: verifier.Noted, Text: "this verifier has no check of its own"}}
 	}
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
-	defer cancel()
-	defer func() {
-		if recover() != nil {
-			found = []verifier.Finding{{Subject: "provider", Text: "the check of this verifier panicked", Remedy: "tell its makers"}}
-		}
-	}()
-	return checker.Check(ctx)
+	return guarded(ctx, "provider", "verifier", checker.Check)
 }
 
-func checkCache(ctx context.Context, opener cache.Opener) (found verifier.Finding) {
+func checkCache(ctx context.Context, opener cache.Opener) []verifier.Finding {
+	const subject = "use"
 	checker, ok := opener.(cache.Checker)
 	if !ok {
-		return verifier.Finding{Subject: "use", Grade: verifier.Right, Text: "there is nothing to check"}
+		return []verifier.Finding{{Subject: subject, Grade: verifier.Right, Text: "there is nothing to check"}}
 	}
+	return guarded(ctx, subject, "cache", func(ctx context.Context) []verifier.Finding {
+		if err := checker.Check(ctx); err != nil {
+			return []verifier.Finding{{Subject: subject, Text: err.Error(), Remedy: "until then visitors see cache_unavailable, or Caddy does not start"}}
+		}
+		return []verifier.Finding{{Subject: subject, Grade: verifier.Right, Text: "it can be used"}}
+	})
+}
+
+// guarded calls the check of a guest module, which may take too long, or panic.
+func guarded(ctx context.Context, subject, module string, check func(context.Context) []verifier.Finding) (found []verifier.Finding) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	defer func() {
 		if recover() != nil {
-			found = verifier.Finding{Subject: "use", Text: "the check of this cache panicked", Remedy: "tell its makers"}
+			found = []verifier.Finding{{Subject: subject, Text: "the check of this " + module + " panicked", Remedy: "tell its makers"}}
 		}
 	}()
-	if err := checker.Check(ctx); err != nil {
-		return verifier.Finding{Subject: "use", Text: err.Error(), Remedy: "until then visitors see cache_unavailable, or Caddy does not start"}
-	}
-	return verifier.Finding{Subject: "use", Grade: verifier.Right, Text: "it can be used"}
+	return check(ctx)
 }
 
 func (r *report) print(out io.Writer) {

@@ -94,23 +94,24 @@ func revoke(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	out := cmd.OutOrStdout()
-	switch isOne := s.Number != "" || s.Session != ""; {
-	case flags{cmd.Flags()}.isSet("json"):
+	out, isJSON := cmd.OutOrStdout(), flags{cmd.Flags()}.isSet("json")
+	isNothing := ended.Sessions != nil && *ended.Sessions == 0 && (s.Number != "" || s.Session != "")
+	switch {
+	case isJSON:
 		err = printJSON(out, answer)
 	case ended.Sessions == nil:
 		fmt.Fprintln(out, "Done. How many sessions have ended is not known.")
-	case *ended.Sessions == 0 && s.Session != "":
+	case isNothing && s.Session != "":
 		fmt.Fprintln(out, "There is no session with that id.")
-	case *ended.Sessions == 0 && isOne:
+	case isNothing:
 		fmt.Fprintln(out, "There was no session to end. Attempts of the number that were under way have ended.")
 	default:
 		fmt.Fprintln(out, "Ended: "+quantity(*ended.Sessions, "session", "sessions")+", and what was under way.")
 	}
-	if ended.OtherSecret && !(flags{cmd.Flags()}.isSet("json")) {
+	if ended.OtherSecret && !isJSON {
 		fmt.Fprintln(out, otherSecret)
 	}
-	if err == nil && ended.Sessions != nil && *ended.Sessions == 0 && (s.Number != "" || s.Session != "") {
+	if err == nil && isNothing {
 		return errNothing
 	}
 	return err

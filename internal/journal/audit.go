@@ -99,16 +99,23 @@ func (a Act) scope() string {
 	}
 }
 
-func (j *Journal) fieldsOf(ctx context.Context, a Act) []zap.Field {
-	fields := append(about(ctx), zap.String("scope", a.scope()))
+// what returns what the act was done to, as far as it may be told. A session that was not
+// found may be anything that somebody has typed, such as a number without its plus.
+func (a Act) what() string {
 	switch {
 	case a.Number != "":
-		fields = append(fields, zap.String("what", phone.Mask(a.Number)))
+		return phone.Mask(a.Number)
+	case a.Session != "" && a.Sessions > 0:
+		return a.Session
+	default:
+		return a.Realm
+	}
+}
+
+func (j *Journal) fieldsOf(ctx context.Context, a Act) []zap.Field {
+	fields := slices.Concat(about(ctx), []zap.Field{zap.String("scope", a.scope())}, present("what", a.what()))
+	if a.Number != "" {
 		fields = append(fields, present("number_hash", j.hash(a.Number))...)
-	case a.Session != "" && a.Sessions > 0: // otherwise it may be anything, such as a number without its plus
-		fields = append(fields, zap.String("what", a.Session))
-	case a.Realm != "":
-		fields = append(fields, zap.String("what", a.Realm))
 	}
 	if a.Sessions >= 0 {
 		fields = append(fields, zap.Int64("sessions", a.Sessions))

@@ -62,13 +62,8 @@ func (j *Journal) emitEnd(ctx context.Context, a *ledger.Attempt, outcome, sessi
 func (j *Journal) emitRevoked(a Act) {
 	j.emit(eventRevoked, func() map[string]any {
 		data := map[string]any{"scope": a.scope()}
-		switch {
-		case a.Number != "":
-			data["number"] = phone.Mask(a.Number)
-		case a.Session != "" && a.Sessions > 0: // else it is what somebody has typed, which may be anything
-			data["session"] = a.Session
-		case a.Realm != "":
-			data["realm"] = a.Realm
+		if what := a.what(); what != "" {
+			data[a.scope()] = what
 		}
 		if a.Sessions >= 0 {
 			data["sessions"] = a.Sessions

@@ -289,8 +289,8 @@ func (j *Journal) NotErased(err error) {
 	}
 }
 
-// OtherSecret notes, at most once a minute, that another node of the account derives
-// its index keys from another secret.
+// OtherSecret notes, at most once a minute, that another node of the account has another
+// secret, and so another index key.
 func (j *Journal) OtherSecret() {
 	if _, ok := j.samples.takeEvery(time.Minute, "other secret"); ok {
 		j.log.Error("cache is used with another secret as well", zap.String("hint", "all nodes of this verifier account need the same client_secret, or the same secret of the cache; until then one does not find or count what the other stores. Expected once where the secret was just changed"))

@@ -19,12 +19,17 @@ import (
 type indexKeys struct {
 	index  []byte
 	labels cipher.AEAD
+	// mark is the Sum of the key in the shared record.
+	mark []byte
 }
 
-func newIndexKeys(index []byte) (*indexKeys, error) {
+func newIndexKeys(index []byte, account string) (*indexKeys, error) {
 	labels, err := aeadOf(index, "number_verify label")
-	return &indexKeys{index, labels}, err
+	return &indexKeys{index, labels, markOf(index, account)}, err
 }
+
+// markOf returns a hash by which nodes notice that they have different index keys.
+func markOf(index []byte, account string) []byte { return sumOf(index, "fingerprint", account) }
 
 // sum returns the HMAC of a value. The name in what, such as "number", keeps it apart
 // from equal values of another meaning.

@@ -17,7 +17,7 @@ import (
 
 // All nodes of a verifier account share one record. It holds the index key, encrypted
 // with each of their secrets: so a new secret changes neither where records are found
-// nor what is counted. It also counts what was revoked.
+// nor what is counted. It also says what was revoked.
 
 const (
 	// sharedTTL is longer than anything that the record is about.
@@ -124,13 +124,7 @@ func (l *Ledger) Watch(ctx context.Context) {
 	defer l.stop()
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
-	last := time.Now()
-	for {
-		if l.refreshWithin(ctx, refreshEvery) == nil {
-			last = time.Now()
-		} else if time.Since(last) >= maxStale {
-			l.trusted.Store(nil)
-		}
+	for last := time.Now(); ; {
 		if a := l.trusted.Load(); a != nil && a.unerased && l.erasing.CompareAndSwap(false, true) {
 			go l.erase(ctx)
 		}
@@ -138,6 +132,11 @@ func (l *Ledger) Watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if l.refreshWithin(ctx, refreshEvery) == nil {
+			last = time.Now()
+		} else if time.Since(last) >= maxStale {
+			l.trusted.Store(nil)
 		}
 	}
 }
@@ -198,10 +197,10 @@ func (l *Ledger) amend(ctx context.Context, change func(*Shared)) (*agreed, erro
 func (l *Ledger) learn(s *Shared, keys *indexKeys) *agreed {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := &agreed{keys: keys, all: s.All, scopes: s.Scopes, unerased: s.Unerased, others: l.hasOthers(s, keys)}
+	a := &agreed{keys: keys, all: s.All, scopes: s.Scopes, unerased: s.Unerased, others: hasOthers(s, keys.mark)}
 	if known := l.known.Load(); known != nil {
 		a.all, a.scopes = max(a.all, known.all), larger(a.scopes, known.scopes)
-		if hmac.Equal(keys.index, known.keys.index) && a.all == known.all && maps.Equal(a.scopes, known.scopes) && a.unerased == known.unerased && a.others == known.others {
+		if keys == known.keys && a.all == known.all && maps.Equal(a.scopes, known.scopes) && a.unerased == known.unerased && a.others == known.others {
 			a = known // with its names
 		}
 	}
@@ -212,9 +211,8 @@ func (l *Ledger) learn(s *Shared, keys *indexKeys) *agreed {
 	return a
 }
 
-// hasOthers tells whether the account has another index key as well.
-func (l *Ledger) hasOthers(s *Shared, keys *indexKeys) bool {
-	mark := keys.sum("fingerprint", l.cfg.Account)
+// hasOthers tells whether the account has an index key with another mark as well.
+func hasOthers(s *Shared, mark []byte) bool {
 	for _, key := range s.Keys {
 		if !hmac.Equal(key.Sum, mark) {
 			return true
@@ -247,17 +245,18 @@ func (l *Ledger) complete(s *Shared) (next *Shared, keys *indexKeys, isNew bool,
 		key, isNew = make([]byte, sha256.Size), true
 		_, _ = rand.Read(key) // never fails, by its documentation
 	}
-	if keys, err = newIndexKeys(key); err != nil {
+	if known != nil && hmac.Equal(key, known.keys.index) {
+		keys = known.keys
+	} else if keys, err = newIndexKeys(key, l.cfg.Account); err != nil {
 		return nil, nil, false, err
 	}
-	mark := keys.sum("fingerprint", l.cfg.Account)
-	if len(next.Sum) > 0 && !hmac.Equal(mark, next.Sum) {
+	if len(next.Sum) > 0 && !hmac.Equal(keys.mark, next.Sum) {
 		l.cfg.OtherSecret()
 	}
 	if known == nil || len(next.Sum) == 0 {
-		next.Sum = mark // who starts last leaves a mark, so that the other node finds out as well
+		next.Sum = keys.mark // who starts last leaves a mark, so that the other node finds out as well
 	}
-	l.encryptKey(next, key, mark, known == nil)
+	l.encryptKey(next, keys, known == nil)
 	if known != nil {
 		next.All, next.Scopes = max(next.All, known.all), larger(next.Scopes, known.scopes)
 	}
@@ -276,31 +275,30 @@ func (l *Ledger) openKey(s *Shared, isFirst bool) []byte {
 	}
 	for _, secret := range l.secrets {
 		// a record of an earlier version, which derived the key from the secret
-		if hmac.Equal(sumOf(secret.derived, "fingerprint", l.cfg.Account), s.Sum) {
+		if hmac.Equal(markOf(secret.derived, l.cfg.Account), s.Sum) {
 			return secret.derived
 		}
 	}
 	return nil
 }
 
-// encryptKey encrypts the index key, whose mark is given, with this node's current
-// secret, unless it is already. With tidy it drops that key for all secrets which this
+// encryptKey encrypts the index key with this node's current secret, unless it is already. With tidy it drops that key for all secrets which this
 // node does not have, since an earlier secret must not open it for ever. Another key,
 // that of a node with another secret, stays.
-func (l *Ledger) encryptKey(s *Shared, key, mark []byte, tidy bool) {
+func (l *Ledger) encryptKey(s *Shared, keys *indexKeys, tidy bool) {
 	if s.Keys == nil {
 		s.Keys = make(map[string]EncryptedKey)
 	}
 	maps.DeleteFunc(s.Keys, func(id string, k EncryptedKey) bool {
-		return tidy && hmac.Equal(k.Sum, mark) && !slices.ContainsFunc(l.secrets, func(own secret) bool { return own.id == id })
+		return tidy && hmac.Equal(k.Sum, keys.mark) && !slices.ContainsFunc(l.secrets, func(own secret) bool { return own.id == id })
 	})
 	current := l.secrets[0]
-	if opened, err := current.aead.Open(nil, nil, s.Keys[current.id].Box, nil); err != nil || !hmac.Equal(opened, key) {
-		s.Keys[current.id] = EncryptedKey{Sum: mark, Box: current.aead.Seal(nil, nil, key, nil)}
+	if opened, err := current.aead.Open(nil, nil, s.Keys[current.id].Box, nil); err != nil || !hmac.Equal(opened, keys.index) {
+		s.Keys[current.id] = EncryptedKey{Sum: keys.mark, Box: current.aead.Seal(nil, nil, keys.index, nil)}
 	}
 }
 
-// larger returns the larger count of each scope.
+// larger returns the larger number of each scope.
 func larger(a, b map[string]uint64) map[string]uint64 {
 	if len(b) == 0 {
 		return a

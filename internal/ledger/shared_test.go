@@ -94,7 +94,7 @@ func TestIndexOfAnEarlierVersionIsStillFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := cache.Key{Kind: cache.KindShared, Realm: "account", Secret: "account"}
-	mark := &cache.Record{Value: &Shared{Sum: sumOf(own.derived, "fingerprint", "account")}, Expires: time.Now().Add(time.Hour)}
+	mark := &cache.Record{Value: &Shared{Sum: markOf(own.derived, "account")}, Expires: time.Now().Add(time.Hour)}
 	if err := store.Put(t.Context(), key, mark); err != nil {
 		t.Fatal(err)
 	}

@@ -81,14 +81,8 @@ func checkFaults(b *bench) error {
 // breaks calls a step of a broken provider. A step that calls nobody is not
 // concerned.
 func (b *bench) breaks(v verifier.Verifier, s step, fault Fault) error {
-	b.Far.Break(fault)
-	defer b.Far.Break(Works)
-	ctx := b.ctx
-	if fault == Hangs {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, deadline)
-		defer cancel()
-	}
+	ctx, mend := b.broken(fault)
+	defer mend()
 	var succeeded bool
 	var err, late error
 	calls := b.callsDuring(func() {
@@ -109,6 +103,20 @@ func (b *bench) breaks(v verifier.Verifier, s step, fault Fault) error {
 		return fmt.Errorf("the error's class is %s, not ProviderUnavailable: %w", class, err)
 	}
 	return nil
+}
+
+// broken gives the provider a fault until mend is called. The context is that of calls
+// meanwhile: it ends soon if the provider hangs.
+func (b *bench) broken(fault Fault) (ctx context.Context, mend func()) {
+	b.Far.Break(fault)
+	ctx, cancel := b.ctx, context.CancelFunc(func() {})
+	if fault == Hangs {
+		ctx, cancel = context.WithTimeout(ctx, deadline)
+	}
+	return ctx, func() {
+		cancel()
+		b.Far.Break(Works)
+	}
 }
 
 // inTime makes a call, and waits no longer than it may take if the provider hangs.

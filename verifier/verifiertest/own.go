@@ -1,7 +1,6 @@
 package verifiertest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -30,14 +29,8 @@ func checkOwnCheck(b *bench) error {
 
 // look calls Check while the provider has a fault.
 func (b *bench) look(checker verifier.Checker, fault Fault) ([]verifier.Finding, error) {
-	b.Far.Break(fault)
-	defer b.Far.Break(Works)
-	ctx := b.ctx
-	if fault == Hangs {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, deadline)
-		defer cancel()
-	}
+	ctx, mend := b.broken(fault)
+	defer mend()
 	var found []verifier.Finding
 	var err error
 	late := inTime(fault, func() {
